@@ -160,6 +160,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         generated_tokens=point.point.per_batch,
         new_tokens=point.point.new_tokens,
         cache_bytes=point.cache_bytes,
+        limit=point.limit,
         headline=index == 0,
         latency_s=latency,
         latency_percentiles_s=percentiles,

@@ -76,6 +76,7 @@ def _measured(
             rounds_s=rounds_s,
             cache_bytes=rounds.cache_bytes.get(spec.name),
             smaller=smaller,
+            limit=rounds.limits.get(spec.name),
         )
         bench.runners[spec.name] = with_point(bench.runners[spec.name], measured)
     return rounds_s

@@ -15,6 +15,7 @@ from compress.base.cgroup import Throttled, throttled
 from compress.base.console import bar
 from compress.data.point import OperatingPoint
 from compress.energy.meters import Absent, Meter
+from compress.energy.peaks import Peaks
 from compress.energy.sampler import Sampler
 from compress.measure import warmup, windows
 from compress.measure.attempts import OutOfMemory, attempt, in_words, within_memory
@@ -22,7 +23,10 @@ from compress.measure.decode import Decoding, called
 from compress.measure.disturbance import allowance, highest_clocks, least_disturbed, severity
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
+from compress.measure.limits import limit
 from compress.measure.models import Shelf
+from compress.records.limit import Limit
+from compress.records.result import Kernel
 from compress.records.session import Ramp, Runner
 from compress.records.window import Window
 
@@ -46,6 +50,8 @@ class Bench:
     """Processes on the device before this one opened it; None if unknown."""
     seen: set[int]
     """Processes on the device during the rounds."""
+    peaks: Peaks | None = None
+    """What the device reads and multiplies at most in a second; None if it is not known: rows have no limit then."""
 
 
 @dataclass
@@ -62,6 +68,7 @@ class Rounds:
     settled: bool | None = None
     throttling: Throttled = field(default_factory=Throttled)
     cache_bytes: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, Limit | None] = field(default_factory=dict)
     windows: int = 0
     repeats: int = 0
     disturbed: int = 0
@@ -132,6 +139,8 @@ class Rounds:
         while True:
             window = self._window(spec, repeat=bool(attempts))
             attempts.append(replace(window, index=index, order=order, attempt=len(attempts)))
+            if index == 0:
+                self._count(spec)
             if index == 0 or not self._to_repeat(severity(window, highest)):
                 break
             self.repeats += 1
@@ -141,6 +150,14 @@ class Rounds:
         if chosen is not None:
             self.used[spec.name].append(chosen)
         self.unused[spec.name] += [window for window in attempts if window is not chosen]
+
+    def _count(self, spec: Spec) -> None:
+        """Count the work of a batch; the model is loaded, and no figure uses this round."""
+        if self.bench.peaks is not None:
+            runner = self.bench.runners[spec.name]
+            integer = spec.low_bit and isinstance(runner.kernel, Kernel) and runner.kernel.label == "real"
+            model = self.bench.shelf.take(spec).model
+            self.limits[spec.name] = limit(model, self.point, self.batches[0], self.bench.peaks, integer)
 
     def _to_repeat(self, severity: float) -> bool:
         """Return whether the window that was just measured is to be repeated."""

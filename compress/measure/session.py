@@ -7,7 +7,7 @@ folder of raw figures (`compress.records.trace`), from which the harness makes r
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from compress.spec.measure import share_of_rest
 
 if TYPE_CHECKING:
     from compress.analysis.accuracy import Evaluation
+    from compress.energy.peaks import Peaks
     from compress.measure.models import LoadedModel
     from compress.measure.rounds import Bench
 
@@ -47,10 +48,16 @@ ONE_TEXT = "its runtime appends tokens to one text only"
 NO_CACHE = "its exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
-def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runner] | None = None) -> Session:
+def run_session(
+    job: Job,
+    memory: Mapping[str, Memory],
+    known: Mapping[str, Runner] | None = None,
+    limits: "Callable[[], Peaks | None] | None" = None,
+) -> Session:
     """Measure every runner of the job; a runner that fails is reported and left out of the rounds.
 
-    `known` are references that an earlier run evaluated, by name.
+    `known` are references that an earlier run evaluated, by name. `limits` returns what the device does at most in a
+    second; without it, rows have no physical limit.
     """
     from compress.base.devices import torch_devices
     from compress.measure.latency import synchronizer
@@ -80,12 +87,13 @@ def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runn
             live.append(spec)
     if not any(spec.reference and spec.runtime == "eager" for spec in live):
         live = []  # there is no reference to compare with
+    peaks = limits() if limits is not None and live else None
     idle_loaded = steady_idle(meter, IDLE_S)
     sync = synchronizer(torch_devices(job.device))
     points, same = _points(job, shelf, live)
     own = [point for point in points if point != same]
     with Sampler(meter) as sampler:
-        live = _measure_points(Bench(job, shelf, own, runners, meter, sampler, sync, before, seen), points, live)
+        live = _measure_points(Bench(job, shelf, own, runners, meter, sampler, sync, before, seen, peaks), points, live)
     outcomes = {spec.name: runners[spec.name].outcomes for spec in live}
     examples = differing(job, outcomes) if job.evaluates else None
     return Session(
@@ -153,6 +161,14 @@ def _count_for(point: OperatingPoint, runners: dict[str, Runner], live: Sequence
         texts = Texts(1, float(headline.point.sequence_length or 0))  # one shape: each batch is a whole pass
         also = replace(headline, point=shape(point), texts=texts, rounds_s=None)
         runners[spec.name] = with_point(runners[spec.name], also)
+
+
+def _limits(job: Job) -> "Peaks | None":
+    """Return what the job's device does at most in a second, from the cache or measured now; None for several GPUs."""
+    from compress.base.devices import torch_device
+    from compress.energy.peaks import remembered
+
+    return None if job.device.several else remembered(torch_device(job.device))
 
 
 def _clock_offset_ns() -> int:
@@ -262,7 +278,7 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:
-        session = run_session(job, memory, known)
+        session = run_session(job, memory, known, partial(_limits, job))
     except KeyboardInterrupt:
         sys.exit(130)
     trace.write(session_folder(path), session)

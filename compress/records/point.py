@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several, is_none
+from compress.records.limit import Limit
 from compress.records.natural import Natural
 from compress.records.phase import Phase
 from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
@@ -122,6 +123,8 @@ class Point:
     """Tokens after which the cache of a decode point is cut back to its context; tokens of a request."""
     cache_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """Bytes of keys and values of a batch when all new tokens are in the cache; None without a cache."""
+    limit: Annotated[Limit | None, Field(exclude_if=is_none)] = None
+    """Work of a batch and the device's most per second; None at natural points and in older results."""
     energy_gain: Quantity | None = None
     """Relative gain error of the meter, not in the interval: it cancels in ratios, but does not average out."""
     unreliable: tuple[str, ...] = ()
@@ -135,6 +138,11 @@ class Point:
         e, own = self.energy_j, self.natural.texts.tokens_per_example if self.natural else None
         length = self.generated_tokens or self.sequence_length or own
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
+
+    @property
+    def limit_share(self) -> Estimate | None:
+        """Share of the device's limit that the latency reaches, from 0 to 1; None if unknown."""
+        return None if self.limit is None else self.limit.share(self.latency_s)
 
     @property
     def sessions(self) -> int:

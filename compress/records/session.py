@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wra
 
 from compress.records.compressing import Compressing
 from compress.records.fields import STRICT, Count, Name, NonNegative, Positive, Quantity, Several, Whole, is_none
+from compress.records.limit import Limit
 from compress.records.natural import Order, Texts
 from compress.records.phase import Phase
 from compress.records.result import Kernel
@@ -163,6 +164,8 @@ class RunnerPoint:
     """Bytes of a language model's cache when it holds all new tokens; None without one."""
     smaller: Annotated[str | None, Field(exclude_if=is_none)] = None
     """Reason why its batches are smaller than the workload's; None if they are not."""
+    limit: Annotated[Limit | None, Field(exclude_if=is_none)] = None
+    """Work of a batch and the device's most per second; None at natural points and in older traces."""
 
 
 def _measured_or_lacking(point: RunnerPoint, serialize: Any) -> dict[str, Any]:

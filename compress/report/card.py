@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compress.analysis.judging import states_cost
+from compress.analysis.limit import of_the_limit
 from compress.analysis.natural import measured_energy
 from compress.analysis.verdict import MEASURED, point_name
 from compress.base import reading
@@ -186,7 +187,17 @@ def _measured(result: Result) -> Iterable[str]:
     models: tuple[Result | Reference, ...] = (result, *result.references)
     for row in models:
         yield f"| {' | '.join(escaped(text.joined(cell)) for cell in _cells(row, against, metered))} |"
+    yield from _of_the_limits(result)
     yield from _own_texts(result)
+
+
+def _of_the_limits(result: Result) -> Iterable[str]:
+    """Yield the share of the device's physical limit at each point whose work is known."""
+    known = [point for point in result.points if point.limit_share is not None]
+    for point in known:
+        yield ""
+        sentence = of_the_limit(point) or ""
+        yield escaped(f"{sentence[:1].upper()}{sentence[1:]} ({point_name(point)}).")
 
 
 def _own_texts(result: Result) -> Iterable[str]:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.analysis.judging import states_cost
+from compress.analysis.limit import of_the_limit
 from compress.analysis.loss import difference
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
@@ -150,6 +151,8 @@ def _point(point: Point) -> Iterable[str]:
     yield f"  throughput {_throughput(point)}"
     if point.cache_bytes is not None:
         yield f"  cache {point.cache_bytes / 1e6:.3g} MB with all new tokens"
+    if (limited := of_the_limit(point)) is not None:
+        yield f"  {limited}"
     if point.energy_j is None:
         yield f"  energy unknown: {point.energy_reason}"
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from compress.analysis.limit import ABOVE, percent
 from compress.analysis.odds import adjusted, breakeven_among
 from compress.analysis.pareto import Table
 from compress.analysis.precision import MISSED, half_width, others
@@ -22,6 +23,7 @@ class Note(NamedTuple):
 def row_notes(table: Table) -> Iterable[Note]:
     """Yield the notes on rows, each once with the rows that it concerns."""
     yield from _missing(table)
+    yield from _above_the_limit(table)
     yield from _sensitive(table)
     yield from _seeds(table)
     yield from _own_notes(table)
@@ -65,6 +67,14 @@ def _missing(table: Table) -> Iterable[Note]:
         if row.size is not None and None in (row.size.memory_bytes, row.size.peak_memory_bytes):
             reasons.setdefault(f"no memory: {row.size.reason or 'no reason was recorded'}", []).append(row.name)
     yield from (Note("warnings", f"{reason} ({listed(names)}).") for reason, names in reasons.items())
+
+
+def _above_the_limit(table: Table) -> Iterable[Note]:
+    """Yield the rows that are faster than the measured limit of their device: one of both figures is wrong."""
+    shares = [(name, point.limit_share) for name, point in headline_points(table) if point is not None]
+    above = [f"{name} {percent(share)}" for name, share in shares if share is not None and share.low > 1]
+    if above:
+        yield Note("warnings", f"Share of the physical limit {ABOVE} ({listed(above)}).")
 
 
 def _sensitive(table: Table) -> Iterable[Note]:

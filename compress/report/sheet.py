@@ -15,6 +15,7 @@ from compress.analysis.odds import Adjusted, adjusted
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone
 from compress.records.generation import Generation
+from compress.records.limit import MEMORY
 from compress.records.result import Accuracy, Kernel, Point, Reference, Result, Size
 from compress.records.stats import Estimate
 from compress.report.text import plain
@@ -166,6 +167,7 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
         "energy_gain": p.energy_gain if p else None,
         "energy_reason": p.energy_reason if p else None,
         "grade": p.grade if p else None,
+        **_limit(p),
         **_estimate("latency_ratio", ratio.latency if ratio else None),
         **_estimate("energy_ratio", ratio.energy if ratio else None),
         **_estimate("energy_net_ratio", ratio.net if ratio else None),
@@ -182,6 +184,22 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
         "verdict": p.verdict.word if p and p.verdict else None,
         "verdict_sentence": p.verdict.sentence if p and p.verdict else None,
         "cause": p.verdict.cause if p and p.verdict else None,
+    }
+
+
+def _limit(point: Point | None) -> dict[str, Value]:
+    """Return the share of the device's limit, with the work of a batch and the resources that it takes."""
+    limit = point.limit if point else None
+    work = limit.work if limit else {}
+    operations = [amount for name, amount in work.items() if name != MEMORY]
+    resources = [f"{name} {rate:.6g}/s" for name, rate in (limit.per_second if limit else {}).items()]
+    return {
+        **_interval("limit_share", point.limit_share if point else None),
+        "limit_of": " | ".join(resources) or None,
+        "limit_in_cache": limit.in_cache if limit and work else None,
+        "limit_reason": limit.reason if limit else None,
+        "read_bytes_per_batch": work.get(MEMORY),
+        "operations_per_batch": sum(operations) if operations else None,
     }
 
 

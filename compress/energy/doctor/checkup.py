@@ -4,6 +4,7 @@ from compress.base.config import InputError
 from compress.base.device import AUTO, Device
 from compress.base.devices import AbsentDeviceError, identity, pick, torch_device
 from compress.base.locks import locked, measuring_lock
+from compress.base.processes import threads
 from compress.energy import nvml, profile, rapl
 from compress.energy.doctor import board as doctor
 from compress.energy.doctor.rapl import examine_rapl
@@ -26,8 +27,8 @@ def checkup(device: str | Device, quick: bool) -> list[str]:
     machine = machines.describe(picked)
     lines = [f"{machine.device_name} ({machine.device}, machine {machine.id})"]
     if not picked.on_gpu:
-        return lines + _cpu(quick) + (_gpus() if device == AUTO else [])
-    lines += _gpus()
+        return lines + _limits(picked) + _cpu(quick) + (_gpus() if device == AUTO else [])
+    lines += _limits(picked) + _gpus()
     (gpu,) = gpus_of(machine.details)
     meter = nvml.find(gpu)
     if isinstance(meter, Absent):
@@ -41,6 +42,18 @@ def checkup(device: str | Device, quick: bool) -> list[str]:
     if report.profile is not None:
         lines.append(f"  saved for sessions on this board: {profile.save(report.profile)}")
     return lines + [f"do: {line}" for line in report.advice] or lines
+
+
+def _limits(picked: Device) -> list[str]:
+    """Return what the device reads and multiplies at most in a second, measured now and kept for sessions."""
+    import torch
+
+    from compress.energy import peaks
+
+    if not picked.on_gpu:
+        torch.set_num_threads(threads())  # as many as sessions use
+    with locked(measuring_lock(), WAITING):
+        return list(peaks.lines(peaks.remembered(torch_device(picked), anew=True)))
 
 
 def _gpus() -> list[str]:

@@ -50,10 +50,10 @@ class OpenVinoModel(GraphModel):
                 f"expected weights up to {HALF_RANGE}, got {self._largest}; quantize again here, or for onnxruntime"
             )
         self._exact = exact
-        self._bf16 = not exact and computes_bf16(torch.device("cpu"))
+        self.bf16 = not exact and computes_bf16(torch.device("cpu"))
         self._request = self._compiled(profiled=False)
 
-    def _read(self) -> Any:
+    def graph(self) -> Any:
         """Return the graph to compile."""
         import openvino
 
@@ -70,14 +70,14 @@ class OpenVinoModel(GraphModel):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_HYPER_THREADING": True,  # else threads are limited to the physical cores
-            "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
-            "KV_CACHE_PRECISION": "bf16" if self._bf16 else "f32",  # by default it would be 8 bits beside bf16
+            "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
+            "KV_CACHE_PRECISION": "bf16" if self.bf16 else "f32",  # by default it would be 8 bits beside bf16
             **({"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0} if self._exact else {}),  # else inputs may be rounded to 8 bits
             "ENABLE_CPU_PINNING": not pinned_cores(),  # pinned, its threads would share this thread's core
             "PERF_COUNT": profiled,
         }
         with _on_all_cores():
-            return openvino.Core().compile_model(self._read(), "CPU", options).create_infer_request()
+            return openvino.Core().compile_model(self.graph(), "CPU", options).create_infer_request()
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -25,12 +25,12 @@ class StatefulModel(OpenVinoModel, Appending):
         self._tokens = self._prompt = 0
         super().__init__(path, config, temporary, exact)
 
-    def _read(self) -> Any:
+    def graph(self) -> Any:
         """Return the graph in which only the logits of the chosen positions are computed, if it allows that.
 
         A prompt needs those of its last token; with a large vocabulary, the others would take as long as the model.
         """
-        graph = super()._read()
+        graph = super().graph()
         self._signature = openvino_signature(graph.inputs, graph.outputs)
         self._selects = _select_logits(graph)
         return graph
@@ -80,12 +80,20 @@ class StatefulModel(OpenVinoModel, Appending):
 
     def append(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [batch, new] to the texts and return the logits [batch, 1, vocabulary] of the last one."""
+        feeds = self._appending(ids, self._tokens)
+        self._tokens += ids.shape[1]
+        return super().run(feeds)[:, -1:]
+
+    def prompt_feeds(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return all inputs of the graph for prompts [batch, length] after an empty cache."""
+        return self._appending(ids, 0)
+
+    def _appending(self, ids: torch.Tensor, tokens: int) -> dict[str, torch.Tensor]:
+        """Return the inputs for ids [batch, new] after this many tokens."""
         texts, new = ids.shape
-        after = self._tokens + new
-        positions = torch.arange(self._tokens, after)[None].expand(texts, -1)
-        mask = torch.ones(texts, after, dtype=torch.long)
-        self._tokens = after
-        return super().run(self._inputs(ids, mask, positions, torch.tensor([new - 1])))[:, -1:]
+        positions = torch.arange(tokens, tokens + new)[None].expand(texts, -1)
+        mask = torch.ones(texts, tokens + new, dtype=torch.long)
+        return self._inputs(ids, mask, positions, torch.tensor([new - 1]))
 
     def rewind(self) -> None:
         """Cut the texts back to their prompts."""

@@ -73,6 +73,7 @@ def axes(table: Table) -> list[Axis]:
             "answer", "latency / correct", "latency per correct answer", "ms", "low", figures.answer, 1e3, session=True
         ),
         Axis("throughput", "throughput", "throughput", "examples/s", "high", figures.throughput, session=True),
+        Axis("limit", "of the limit", "share of the physical limit", "%", "high", figures.limit, 100, session=True),
         Axis("carbon", "carbon", f"carbon per {PER} inferences", "g CO2e", "low", figures.carbon, session=True),
         Axis("stored", "stored", "stored size", "MB", "low", figures.size(lambda s: s.stored_bytes), 1e-6),
         Axis("memory", "memory", "memory loaded", "MB", "low", figures.memory(lambda s: s.memory_bytes), 1e-6),

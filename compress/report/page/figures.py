@@ -175,6 +175,14 @@ def throughput(row: Row) -> Estimate | str:
     return row.point.throughput_per_s if row.point else "not measured at the headline point"
 
 
+def limit(row: Row) -> Estimate | str:
+    if row.point is None:
+        return "not measured at the headline point"
+    if row.point.limit is None:
+        return "older results have no record of it"
+    return row.point.limit_share or row.point.limit.reason or UNKNOWN
+
+
 def carbon(row: Row) -> Estimate | str:
     if row.terms is None:
         return "the carbon intensity of the grid is unknown: set pareto --grid"

@@ -1,0 +1,118 @@
+"""The physical limit of a runner at a point: the work of its batches against what the device does at most in a second.
+
+    decode            bytes of weights and cache that a step reads, against the bandwidth of a working set of that size
+    prefill, others   operations of a batch, against the peaks of the number formats that they are computed in
+    generate          both: the prompt's operations, then the bytes of every further token
+
+Work that cannot be counted is unknown, with the reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.data.point import OperatingPoint
+from compress.energy.peaks import Peaks
+from compress.measure.decode import Decoding, Prefill
+from compress.measure.graph_work import onnx_work, openvino_work
+from compress.measure.job import failure
+from compress.measure.work import Work, work
+from compress.model.caching import caching
+from compress.model.runtimes.graph import GraphModel, OnnxModel
+from compress.model.runtimes.openvino import OpenVinoModel
+from compress.model.runtimes.stateful import StatefulModel
+from compress.records.limit import MEMORY, Limit
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class Uncounted(Exception):
+    """The work of a model cannot be counted; the message is the reason."""
+
+
+def limit(model: Any, point: OperatingPoint, batch: Batch, peaks: Peaks, integer: bool) -> Limit | None:
+    """Return the limit of a model's batches at a point; None at natural points, whose batches differ.
+
+    `integer`: the model's kernels multiply low-bit weights as integers, as its profile showed.
+    """
+    if point.natural is not None:
+        return None
+    try:
+        return _limit(model, point, batch, peaks, integer)
+    except Uncounted as reason:
+        return Limit(reason=str(reason))
+    except Exception as error:  # noqa: BLE001  a model that cannot be counted is measured all the same
+        return Limit(reason=f"its work could not be counted: {failure(error)}")
+
+
+def _limit(model: Any, point: OperatingPoint, batch: Batch, peaks: Peaks, integer: bool) -> Limit:
+    found = Limit(reason="nothing is computed")
+    if point.phase != "decode":
+        found = _arithmetic(_forward(model, point, batch, integer), peaks)
+    if point.phase in ("decode", "generate"):
+        steps = 1 if point.phase == "decode" else (point.new_tokens or 1) - 1
+        step = _reading(_step_bytes(model, point, batch["input_ids"], integer), peaks, steps)
+        found = step if point.phase == "decode" else _both(found, step)
+    return found
+
+
+def _both(prompt: Limit, steps: Limit) -> Limit:
+    work, per_second = {**prompt.work, **steps.work}, {**prompt.per_second, **steps.per_second}
+    return replace(prompt, work=work, per_second=per_second, in_cache=steps.in_cache)
+
+
+def _arithmetic(work: Work, peaks: Peaks) -> Limit:
+    """Return the limit of operations. Raises Uncounted for an operator or number format without a figure."""
+    if work.unknown:
+        raise Uncounted(f"the operations of {', '.join(work.unknown)} are not counted")
+    if missing := [name for name in work.operations if name not in peaks.products]:
+        raise Uncounted(f"the device's peak in {', '.join(missing)} is not measured")
+    if not work.operations:
+        raise Uncounted("no product was found in it")
+    return Limit(work.operations, {name: peaks.products[name] for name in work.operations}, disturbed=peaks.disturbed)
+
+
+def _reading(step_bytes: float, peaks: Peaks, steps: int) -> Limit:
+    rate, in_cache = peaks.bandwidth(step_bytes)
+    return Limit({MEMORY: step_bytes * steps}, {MEMORY: rate}, in_cache, peaks.disturbed)
+
+
+def _forward(model: Any, point: OperatingPoint, batch: Batch, integer: bool) -> Work:
+    """Return the work of a whole batch, up to the first new token of a prompt."""
+    if isinstance(model, StatefulModel):
+        ids = batch["input_ids"]
+        return openvino_work(model, model.prompt_feeds(ids), integer)
+    if isinstance(model, OpenVinoModel):
+        return openvino_work(model, model.feeds((), batch), integer)
+    if isinstance(model, OnnxModel):
+        return onnx_work(model, batch)
+    torch_model = _torch_model(model)
+    if point.phase is None:
+        return work(torch_model, lambda: model(**batch))
+    prefill = Prefill(caching(model))
+    return work(torch_model, lambda: prefill(batch["input_ids"]))
+
+
+def _step_bytes(model: Any, point: OperatingPoint, prompt: torch.Tensor, integer: bool) -> float:
+    """Return the bytes that a step after the cached prompt [batch, length] reads, of the mean step of a pass."""
+    new, context = point.new_tokens or 1, prompt.shape[1]
+    window = getattr(getattr(model, "config", None), "sliding_window", None)
+    if isinstance(window, int) and window < context + new:
+        raise Uncounted(f"its layers attend to {window} tokens of the cache at most, which is not counted")
+    decoding = Decoding(caching(model), new, prompt)
+    if isinstance(model, StatefulModel):
+        decoding()
+        weights = openvino_work(model, model.prompt_feeds(prompt[:, :1]), integer).read_bytes
+    else:
+        weights = work(_torch_model(model), decoding).read_bytes
+    mean_tokens = context + (new + 1) / 2  # the i-th step reads the prompt and i new tokens
+    return weights + decoding.cache_bytes * mean_tokens / (context + new)
+
+
+def _torch_model(model: Any) -> nn.Module:
+    if isinstance(model, GraphModel) or not isinstance(model, nn.Module):
+        raise Uncounted(f"the work of a {type(model).__name__} is not counted")
+    return model

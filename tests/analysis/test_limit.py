@@ -1,0 +1,119 @@
+"""The share of the physical limit: its arithmetic, its words, older results, and a planted wrong share."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compress.analysis.limit import ABOVE, of_the_limit
+from compress.analysis.pareto import group
+from compress.records import files
+from compress.records.limit import MEMORY, Limit
+from compress.records.stats import Estimate
+from compress.report.describe import describe
+from compress.report.page.data import page_data
+from compress.report.row_notes import row_notes
+from compress.report.sheet import records
+from tests.factory import point, result
+
+DECODE = Limit({MEMORY: 0.28e9}, {MEMORY: 14.2e9})
+PREFILL = Limit({"float32": 20e9, "int8": 40e9}, {"float32": 100e9, "int8": 400e9})
+
+
+def test_the_share_is_the_shortest_possible_time_over_the_latency_with_its_interval() -> None:
+    share = PREFILL.share(Estimate(0.6, 0.5, 0.75, 7))
+    assert PREFILL.least_s == pytest.approx(0.2 + 0.1)
+    assert share is not None and share.n == 7
+    assert (share.value, share.low, share.high) == pytest.approx((0.5, 0.4, 0.6))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"work": {MEMORY: 1.0}}, {"per_second": {MEMORY: 1.0}}, {}, {**vars(DECODE), "reason": "why"}],
+    ids=["no limit", "no work", "nothing", "both"],
+)
+def test_work_without_a_limit_and_neither_work_nor_a_reason_are_refused(fields: dict) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ValueError, match="most per second"):
+        Limit(**fields)
+
+
+@pytest.mark.parametrize(
+    ("limit", "phase", "batch", "latency_s", "sentence"),
+    [
+        (DECODE, "decode", 1, 0.0636, "decode reads 0.28 GB a token: 31 % of this machine's 14.2 GB/s"),
+        (DECODE, "decode", 8, 0.0636, "decode reads 0.28 GB a step: 31 % of this machine's 14.2 GB/s"),
+        (
+            replace(DECODE, in_cache=True),
+            "decode",
+            1,
+            0.2,
+            "decode reads 0.28 GB a token: 9.9 % of this machine's 14.2 GB/s (fits in the cache)",
+        ),
+        (
+            PREFILL,
+            "prefill",
+            1,
+            0.6,
+            "prefill computes 60 GOP a prompt: 50 % of this machine's 100 GFLOP/s in float32 and 400 GOP/s in int8",
+        ),
+        (
+            Limit({"float32": 2e9}, {"float32": 1e11}),
+            None,
+            8,
+            0.05,
+            "a pass computes 2 GFLOP a batch: 40 % of this machine's 100 GFLOP/s in float32",
+        ),
+        (Limit(reason="no product"), None, 8, 0.05, "share of the limit unknown: no product"),
+    ],
+)
+def test_the_sentence_names_the_work_the_share_and_the_limit(
+    limit: Limit, phase: str | None, batch: int, latency_s: float, sentence: str
+) -> None:
+    made = replace(point(latency_s=latency_s, batch_size=batch, limit=limit), phase=phase)  # type: ignore[arg-type]
+    assert of_the_limit(made) == sentence
+
+
+def with_limit(limit: Limit | None, latency_s: float = 0.0636):  # type: ignore[no-untyped-def]
+    made = result()
+    assert made.headline is not None
+    headline = replace(made.headline, latency_s=Estimate(latency_s, latency_s, latency_s, 5), limit=limit)
+    return replace(made, points=(headline,))
+
+
+def test_a_result_keeps_its_limit_in_its_file_and_an_older_one_has_no_share(tmp_path: Path) -> None:
+    place = tmp_path / "bert.json"
+    for limit in (DECODE, Limit(reason="no product"), None):
+        files.replace_file(place, with_limit(limit))
+        assert ("limit" in json.loads(place.read_text())["points"][0]) == (limit is not None)
+        (read,) = files.read(place).points
+        assert read.limit == limit
+        assert (read.limit_share is None) == (limit is not DECODE)
+    older = with_limit(None)
+    assert not any("of this machine's" in line or "share of the limit" in line for line in describe(older))
+    assert all(line["limit_share"] is None for line in records(group([older])))
+
+
+def test_show_csv_and_page_have_the_share() -> None:
+    made = with_limit(DECODE)
+    assert any("0.28 GB" in line and "31 %" in line for line in describe(made))
+    line = next(line for line in records(group([made])) if line["kind"] == "recipe")
+    assert line["limit_share"] == pytest.approx(0.28 / 14.2 / 0.0636)
+    assert (line["read_bytes_per_batch"], line["operations_per_batch"]) == (0.28e9, None)
+    assert line["limit_of"] == "memory 1.42e+10/s"
+    (table,) = page_data(group([made]), None)["tables"]
+    assert any(axis["key"] == "limit" and axis["unit"] == "%" for axis in table["axes"])
+
+
+def test_a_share_over_100_percent_is_a_warning() -> None:
+    planted = with_limit(DECODE, latency_s=0.01)
+    assert any(ABOVE in line for line in describe(planted))
+    (table,) = group([planted])
+    assert any(note.group == "warnings" and ABOVE in note.text and "197 %" in note.text for note in row_notes(table))
+    (honest,) = group([with_limit(DECODE)])
+    assert not any(ABOVE in note.text for note in row_notes(honest))
+
+
+def test_a_limit_measured_beside_other_processes_has_a_remark() -> None:
+    made = point(limit=replace(DECODE, disturbed=True))
+    assert "may be too low" in (of_the_limit(made) or "")
