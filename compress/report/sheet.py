@@ -6,7 +6,7 @@ Units are in the column names and always SI. Text that a spreadsheet would run a
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy, per_correct
@@ -25,7 +25,11 @@ FP32 = "fp32 eager"
 
 def csv_text(tables: Iterable[Table]) -> str:
     """Return the whole of pareto.csv."""
-    lines = records(tables)
+    return written(records(tables))
+
+
+def written(lines: Sequence[Mapping[str, Value]]) -> str:
+    """Return lines of column -> value as CSV, with every column that any of them has."""
     columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
