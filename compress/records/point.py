@@ -8,7 +8,7 @@ from pydantic import Field
 
 from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several, is_none
 from compress.records.natural import Natural
-from compress.records.phase import Phase
+from compress.records.phase import EXAMPLES, INFERENCE, Phase
 from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
 from compress.records.sample import EnergySource
 from compress.records.serial import Correlation
@@ -135,6 +135,16 @@ class Point:
         e, own = self.energy_j, self.natural.texts.tokens_per_example if self.natural else None
         length = self.generated_tokens or self.sequence_length or own
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
+
+    @property
+    def example(self) -> str:
+        """What an example is, of which costs and break-even are: a generated token, a prompt, a request, an inference.
+
+        Decode points of older results, whose batches generate several tokens at once, count inferences.
+        """
+        if self.phase is None or self.generated_tokens not in (None, 1, self.new_tokens):
+            return INFERENCE
+        return EXAMPLES[self.phase]
 
     @property
     def sessions(self) -> int:

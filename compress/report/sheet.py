@@ -149,6 +149,7 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
         "natural": p.natural.order if p and p.natural else None,
         "tokens_per_example": p.natural.texts.tokens_per_example if p and p.natural else None,
         "phase": p.phase if p else None,
+        "example": p.example if p else None,
         "generated_tokens": p.generated_tokens if p else None,
         "headline": p.headline if p else None,
         "sessions": p.sessions if p else None,

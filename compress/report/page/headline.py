@@ -11,7 +11,7 @@ from compress.analysis.odds import Adjusted, adjusted, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.sentence import accuracy_words, percent
 from compress.records.result import Result
-from compress.report.text import count, first_line, plain
+from compress.report.text import count, example_of, first_line, plain
 
 
 def headline(table: Table) -> tuple[str, str | None]:
@@ -85,12 +85,12 @@ def _saving(result: Result, table: Table, family: Mapping[str, Adjusted]) -> str
 
 
 def _pays(result: Result) -> str:
-    even = result.breakeven
+    even, example = result.breakeven, example_of(result)
     if even is not None and even.at_most is not None:
-        return f"; compression breaks even after at most {count(even.at_most)} inferences"
+        return f"; compression breaks even after at most {count(even.at_most)} {example}s"
     if even is None or even.inferences is None:
         return ""
-    return f"; compression breaks even after {count(even.inferences.value)} inferences"
+    return f"; compression breaks even after {count(even.inferences.value)} {example}s"
 
 
 def _why_time(table: Table) -> str:
