@@ -6,6 +6,7 @@ within +-GAIN. Both bounds may be reached, so they combine as a worst case: the 
 """
 
 from compress.analysis.joules import GAIN
+from compress.records.phase import INFERENCE
 from compress.records.result import Result, Transform
 from compress.records.stats import Estimate
 
@@ -20,12 +21,15 @@ def inference_meter(result: Result, source: str | None) -> str | None:
     return {"nvml": result.machine.uuid, "rapl": result.machine.id}.get(source or "")
 
 
-def two_meters(transform: Transform, meter: str | None) -> str | None:
-    """Return a sentence if two meters measured compressing and inferences, or may have; None if one measured both."""
+def two_meters(transform: Transform, meter: str | None, example: str = INFERENCE) -> str | None:
+    """Return a sentence if two meters measured compressing and inferences, or may have; None if one measured both.
+
+    `example` is the name of an inference at its point.
+    """
     if transform.energy_source not in OWN_GAIN:
         return None
     if transform.energy_uuid is None or meter is None:
-        return f"it is unknown whether one meter measured compressing and inferences: {BOTH}"
+        return f"it is unknown whether one meter measured compressing and {example}s: {BOTH}"
     if _plain(transform.energy_uuid) != _plain(meter):
         return f"another meter of this kind measured compressing: {BOTH}"
     return None

@@ -215,8 +215,9 @@ def breakeven(
 
     It is in joules if a meter measured both, or bounds the energy of compressing; otherwise in seconds. The saving of
     an inference and its interval come from differences within rounds. Without a significant saving, the number is None,
-    with the reason. An inference is one example. `meter` is the identity of the meter of the inferences, None if
-    unknown: the gain errors of two meters widen the interval, and the note states it.
+    with the reason. An inference is one example: at a decode point a generated token (`Point.example`). `meter` is the
+    identity of the meter of the inferences, None if unknown: the gain errors of two meters widen the interval, and the
+    note states it.
     """
     where = point_name(point)
     ratio = point.ratio(name)
@@ -245,9 +246,11 @@ def breakeven(
         return BreakEven(None, None, where, reason)
     compressing, inferring = ((part.energy_source, part.energy_boundary) for part in (transform, point))
     if compressing != inferring:
-        meters = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (compressing, inferring))
+        meters = f" and {point.example}s by ".join(
+            f"{source} ({boundary})" for source, boundary in (compressing, inferring)
+        )
         return BreakEven(None, None, where, f"compressing was metered by {meters}: their joules are not the same")
-    note = gains.two_meters(transform, meter)
+    note = gains.two_meters(transform, meter, point.example)
     if transform.energy_j is None:
         assert most is not None
         bound = repaid(most, saved, spread).high * (gains.FACTOR if note else 1)

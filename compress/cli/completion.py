@@ -47,7 +47,12 @@ def tasks(incomplete: str) -> list[str]:
 
 def kinds(incomplete: str) -> list[str]:
     """Return the kinds of charts."""
-    return _starting(["break-even", "points", "layers", "trace", "rounds"], incomplete)
+    return _starting(["break-even", "points", "map", "layers", "trace", "rounds"], incomplete)
+
+
+def phases(incomplete: str) -> list[str]:
+    """Return the phases of a map."""
+    return _starting(["decode", "prefill"], incomplete)
 
 
 def exports(incomplete: str) -> list[str]:

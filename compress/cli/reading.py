@@ -194,11 +194,11 @@ def show(
 def plot(
     results: Annotated[list[Path], typer.Argument(help=RESULTS, metavar="RESULT...")],
     kind: Annotated[
-        str, typer.Option(help="break-even, points, layers, trace or rounds.", autocompletion=completion.kinds)
+        str, typer.Option(help="break-even, points, map, layers, trace or rounds.", autocompletion=completion.kinds)
     ],
     out: Annotated[Path, typer.Option(help="File to write: .png or .svg.")],
 ) -> None:
-    """Plot results: break-even, all operating points, all layers, the power trace, or round by round."""
+    """Plot results: break-even, all operating points, a map, all layers, the power trace, or round by round."""
     from compress import report
     from compress.records.by_name import found
 

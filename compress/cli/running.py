@@ -10,7 +10,7 @@ import typer
 
 from compress.base.device import AUTO
 from compress.base.interrupts import GO_ON, insist
-from compress.base.terminal import print
+from compress.base.terminal import console, print
 from compress.cli import completion
 from compress.cli.options import Artifacts, DeviceOption, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
 
@@ -88,6 +88,65 @@ def places(results: "Sequence[Result]", out: Path) -> Iterator[str]:
         else:
             yield from (f"{what}: {path}" for path in distinct)
     yield f"table, chart and page as files: python -m compress pareto {quote(str(out))}"
+
+
+@app.command("map")
+def map_(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            help="Recipe files, or names of shipped ones.", metavar="RECIPE...", autocompletion=completion.recipes
+        ),
+    ],
+    batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8,32",
+    length: Annotated[
+        str | None,
+        typer.Option(
+            help="Lengths in tokens, separated by commas, up to the model's positions; of language models the context. "
+            "Default: that of the workload's headline. Images have none."
+        ),
+    ] = None,
+    phase: Annotated[
+        str | None,
+        typer.Option(help="Language models: decode or prefill. Default: decode.", autocompletion=completion.phases),
+    ] = None,
+    workload: Workload = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field: measure.budget_s=600", metavar="PATH=VALUE")
+    ] = None,
+    device: DeviceOption = AUTO,
+    out: Annotated[Path, typer.Option(help="Folder of the map's results, pictures and CSV files.")] = Path("maps"),
+    artifacts: Artifacts = Path("artifacts"),
+    fresh: Fresh = False,
+    rebuild: Rebuild = False,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate, train and calibrate on at most this many examples.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan with its minutes, and run nothing.")
+    ] = False,
+) -> None:
+    """Measure recipes at every batch size and length, and report where they save and where the sign flips."""
+    insist(GO_ON)
+    from compress.data.grid import Grid
+    from compress.harness.mapping import map_all, preview_map
+    from compress.harness.plan import Options
+
+    grid = Grid.parse(batch, length, phase)
+    loaded = load_recipes(recipes, set_)
+    options = Options(workload, device, out, artifacts, fresh, limit, rebuild=rebuild)
+    if dry_run:
+        for line in preview_map(loaded, grid, options):
+            print(line)
+        return
+    finished = map_all(loaded, grid, options)
+    from compress import report
+
+    report.print_maps(finished, console())
+    for path in report.write_maps(finished, out):
+        print(path, file=sys.stderr)
+    if any(result.error is not None for result in finished):
+        raise typer.Exit(1)
 
 
 @app.command()

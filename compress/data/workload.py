@@ -61,6 +61,9 @@ class Workload(Config):
     points: tuple[OperatingPoint, ...] = ()
     """Further operating points. Text classification always measures a natural one: the first of these, or the default
     (the headline's batch size, texts as they come)."""
+    mapped: tuple[OperatingPoint, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Points of `compress map`, measured after all others. They may be longer than max_length, since accuracy is not
+    evaluated at them. A language model's are decode unless they state another phase."""
     trust_remote_code: bool = False
     """Run the code that a hub model contains; set it only after reading that code."""
 
@@ -72,7 +75,8 @@ class Workload(Config):
     @model_validator(mode="after")
     def _points_fit(self) -> "Workload":
         task = task_of(self.task)
-        for point in (*((self.headline,) if self.headline else ()), *self.points):
+        own = (*((self.headline,) if self.headline else ()), *self.points)
+        for point in (*own, *self.mapped):
             if point.phase is not None and not task.generates:
                 raise ValueError(f"phase {point.phase}: only language models ({names_where('generates')}) have phases")
             if point.natural is not None and not task.natural:
@@ -83,7 +87,7 @@ class Workload(Config):
                 raise ValueError("headline natural: verdicts are for batches of one shape; put it into points")
             if point.phase == "prefill" and point is self.headline:
                 raise ValueError("headline prefill: verdicts are for decode or generate; put it into points")
-            if task.has_lengths and (point.sequence_length or 0) > self.max_length:
+            if task.has_lengths and (point.sequence_length or 0) > self.max_length and point in own:
                 raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
         return self
 
@@ -158,6 +162,11 @@ class Workload(Config):
         return tuple(p.in_phase("prefill") for p in self.points) if task_of(self.task).generates else self.points
 
     @property
+    def mapped_points(self) -> tuple[OperatingPoint, ...]:
+        """The points of a map. A language model's are decode unless they state another phase."""
+        return tuple(p.in_phase("decode") for p in self.mapped) if task_of(self.task).generates else self.mapped
+
+    @property
     def prefill_point(self) -> OperatingPoint | None:
         """The point at which a language model's time to the first token is stated: the first prefill one.
 
@@ -181,7 +190,7 @@ class Workload(Config):
         return next((point for point in self.points if point.natural is not None), default)
 
     def measured_points(self, which: Literal["headline", "all"], examples: int | None = None) -> list[OperatingPoint]:
-        """Return the points to measure, each once: the headline, its companion, and for `all` the further ones.
+        """Return the points to measure, each once: the headline, its companion, for `all` the further ones, the map's.
 
         The companion is the natural point of texts, and the prefill point of a language model.
 
@@ -189,7 +198,7 @@ class Workload(Config):
         """
         companion = self.natural_point or self.prefill_point
         further = self.further_points if which == "all" else ()
-        points = (self.headline_point, *([companion] if companion else []), *further)
+        points = (self.headline_point, *([companion] if companion else []), *further, *self.mapped_points)
         return list(dict.fromkeys(point.fitted(examples) for point in points))
 
     @property

@@ -44,6 +44,7 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
         "metric": True,
         "headline": True,
         "points": True,
+        "mapped": True,
         "windows": True,
         "stride": True,
         "normalization": True,

@@ -22,7 +22,7 @@ from compress.energy.meters import Absent, gpus_of
 from compress.harness import preflight
 from compress.harness.build import check_places
 from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, steps_of, weight_bytes
-from compress.harness.plan import Options, Planned, artifact_stands, fitting, plan, standing
+from compress.harness.plan import Options, Planned, artifact_stands, fitting, loaded, plan, standing
 from compress.harness.references import is_exported
 from compress.records import machine as machines
 from compress.records import pace
@@ -104,12 +104,12 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
 
 def makes_workload(recipes: Sequence[Recipe], options: Options) -> bool:
     """Return whether a run first makes an offline workload."""
-    return any(_unmade(options.workload or recipe.workload) is not None for recipe in recipes)
+    return any(_unmade(options.workload or recipe.workload, options) is not None for recipe in recipes)
 
 
 def planned_lines(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[str]:
     """Return the same lines for recipes that the device can run."""
-    named = {recipe.name: _unmade(options.workload or recipe.workload) for recipe in recipes}
+    named = {recipe.name: _unmade(options.workload or recipe.workload, options) for recipe in recipes}
     made = [recipe for recipe in recipes if named[recipe.name] is None]
     plans = plan(made, options, machine) if made else []
     fresh = options.fresh or options.rebuild
@@ -128,15 +128,15 @@ def planned_lines(recipes: Sequence[Recipe], options: Options, machine: Machine)
     return list(lines(work, options, machine))
 
 
-def _unmade(workload: str) -> Workload | None:
+def _unmade(workload: str, options: Options) -> Workload | None:
     """Return a workload if it is made from an offline one that is not in the cache. Errors are left to the plan."""
     try:
-        loaded = Workload.load(workload)
+        found = loaded(workload, options)
     except InputError:
         return None
-    name = loaded.model.removeprefix(OFFLINE)
-    absent = loaded.model.startswith(OFFLINE) and name in offline.names() and not offline.is_made(name)
-    return loaded if absent else None
+    name = found.model.removeprefix(OFFLINE)
+    absent = found.model.startswith(OFFLINE) and name in offline.names() and not offline.is_made(name)
+    return found if absent else None
 
 
 def lines(work: Sequence[Work], options: Options, machine: Machine) -> Iterator[str]:

@@ -22,6 +22,7 @@ from compress.base.ranks import processes
 from compress.base.reading import content
 from compress.base.source_code import code_digest
 from compress.data import locate
+from compress.data.grid import Grid
 from compress.data.source import Source
 from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
@@ -58,6 +59,8 @@ class Options:
     """Make artifacts again too, in place of those on disk."""
     engine: str = "local"
     """Name of the engine that runs the sessions, from `compress.harness.engine.ENGINES`."""
+    grid: Grid | None = None
+    """Points of a map, which every workload is measured at too; None: those that it states."""
 
     def __post_init__(self) -> None:
         """Convert folders given as text to paths."""
@@ -175,7 +178,7 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
     for recipe in recipes:
         name = options.workload or recipe.workload
         try:
-            workload = workloads.get(name) or checked_name(Workload.load(name))
+            workload = workloads.get(name) or loaded(name, options)
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
@@ -192,6 +195,12 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
             continue
         fit.append(recipe)
         workloads[name] = workload
+        longest = max((point.sequence_length or 0 for point in workload.mapped_points), default=0)
+        if recipe.padding == "fixed" and longest > workload.max_length:
+            problems.append(
+                f"{recipe.name} padding: fixed pads every text to max_length {workload.max_length}; expected no longer "
+                f"--length, got {longest}"
+            )
         if recipe.padding == "fixed" and not task_of(workload.task).pads_fixed:
             problems.append(
                 f"{recipe.name} padding: {name} is of {workload.task}, whose batches need no padding; only "
@@ -200,6 +209,12 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
     if problems:
         raise InputError(problems)
     return fit, workloads
+
+
+def loaded(name: str, options: Options) -> Workload:
+    """Return the workload of this name or file, with the points of the options' grid. Raises InputError."""
+    workload = checked_name(Workload.load(name))
+    return workload if options.grid is None else options.grid.on(workload)
 
 
 def check_writable(folder: Path, option: str) -> None:

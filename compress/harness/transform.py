@@ -239,9 +239,10 @@ def _left_in_fp32(bundle: Bundle) -> bool:
 
 def shapes_of(workload: Workload) -> Shapes:
     """Return the shapes of a TensorRT engine: usual is the headline's, largest covers evaluation and every point."""
-    points = [workload.headline_point, *workload.further_points]
+    points = [workload.headline_point, *workload.further_points, *workload.mapped_points]
     usual = workload.headline_point
-    length = None if usual.sequence_length is None else workload.max_length
+    longest = max(workload.max_length, *(point.sequence_length or 0 for point in points))
+    length = None if usual.sequence_length is None else longest
     return Shapes((usual.batch_size, usual.sequence_length), (max(BATCH, *(p.batch_size for p in points)), length))
 
 

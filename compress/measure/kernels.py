@@ -1,4 +1,4 @@
-"""The operators of one profiled batch, and the kernel label that they justify.
+"""The operators of one profiled batch, or token of a language model, and the kernel label that they justify.
 
 real         low-bit products, products that skip zeros, or dense products of a dense model
 dequantized  low-bit weights in storage, but products in floating point
@@ -16,8 +16,11 @@ from torch import nn
 from torch.sparse import SparseSemiStructuredTensor
 
 from compress.base.quiet import silenced_stderr
+from compress.data.point import OperatingPoint
+from compress.measure.decode import called
 from compress.model.layers import WeightLayer
 from compress.model.runtimes.graph import GraphModel
+from compress.model.runtimes.stateful import StatefulModel
 from compress.records.result import Kernel, Operator
 
 LOW_BIT_PRODUCTS = re.compile(
@@ -36,6 +39,8 @@ SPARSE_PRODUCTS = re.compile(r"cslt_sparse_mm|cusparselt|sparse_semi_structured|
 """Operators that skip the zeros of 2:4 sparse weights."""
 MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have almost none
 SHOWN = 8
+WARM = 2
+"""Calls before the profiled one."""
 
 CAUSES = {
     "dequantized": "dequantizes weights to floating point for every product",
@@ -45,15 +50,22 @@ CAUSES = {
 }
 
 
-def label(model: Any, batch: Mapping[str, torch.Tensor], device: torch.device, low_bit: bool) -> Kernel:
+def label(
+    model: Any,
+    batch: Mapping[str, torch.Tensor],
+    device: torch.device,
+    low_bit: bool,
+    point: OperatingPoint | None = None,
+) -> Kernel:
     """Return a model's kernel label and the operators that prove it.
 
-    `low_bit`: the model's weights are stored in 8 bits or fewer.
+    `low_bit`: the model's weights are stored in 8 bits or fewer. `point` is the headline, whose phase is profiled: a
+    token after a filled cache, or a request. Without one, and without a cache, a forward pass over the batch is.
     """
     if isinstance(model, GraphModel) and device.type != "cuda":
-        shares = _normalised(model.operator_seconds(batch))
+        shares = _normalised(_graph_seconds(model, batch, point))
     else:  # on a GPU a graph's own profile has the time of kernel launches, not of kernels
-        shares = _torch_shares(model, batch, device)
+        shares = _torch_shares(model if point is None else called(model, point, batch), batch, device)
     if not shares:
         return Kernel("unknown", (), CAUSES["unknown"])
     evidence = sorted(shares.items(), key=lambda item: -item[1])
@@ -68,6 +80,17 @@ def label(model: Any, batch: Mapping[str, torch.Tensor], device: torch.device, l
     operators = tuple(Operator(name, share) for name, share in shown.items())
     remark = model.remark() if isinstance(model, GraphModel) else ""
     return Kernel(word, operators, "; ".join(filter(None, (CAUSES[word], remark))))  # type: ignore[arg-type]
+
+
+def _graph_seconds(
+    model: GraphModel, batch: Mapping[str, torch.Tensor], point: OperatingPoint | None
+) -> Mapping[str, float]:
+    """Return operator -> seconds of what the point measures: a token, a request, or a forward pass."""
+    if point is None or not point.generates or not isinstance(model, StatefulModel):
+        return model.operator_seconds(batch)
+    is_request = point.phase == "generate"
+    tokens = (point.new_tokens or 1) - 1 if is_request else 1
+    return model.token_seconds(batch["input_ids"], tokens, is_request)
 
 
 def zero_share(model: Any) -> float:
@@ -91,7 +114,7 @@ def _dense(weight: torch.Tensor) -> bool:
 
 
 def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, float]:
-    """Return operator name -> share of self time in one batch, after two warm-up batches.
+    """Return operator name -> share of self time in one call, after warm-up calls.
 
     On a GPU the shares are of kernel time.
     """
@@ -100,7 +123,7 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: torch.d
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with torch.no_grad():
-        for _ in range(2):
+        for _ in range(WARM):
             model(**batch)
         with silenced_stderr(), profile(activities=activities) as recorded:
             model(**batch)

@@ -230,8 +230,9 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         parameters, nonzero = size.parameter_counts(runner.model)
         weights = size.weight_bytes(runner.model)
         measured = replace(measured, parameters=parameters, nonzero=nonzero, weight_bytes=weights)
-    batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    kernel = kernels.label(runner.model, batch, torch_device(job.device), spec.low_bit)
+    headline = job.workload.headline_point
+    batch = timing_batches(job, runner, headline, 1)[0]
+    kernel = kernels.label(runner.model, batch, torch_device(job.device), spec.low_bit, headline)
     runners[spec.name] = replace(measured, kernel=kernel, continuations=continuations(job, runner))
     say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config

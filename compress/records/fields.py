@@ -7,7 +7,7 @@ overflow in arithmetic; no measured second, joule or byte comes near them.
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Required, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema
 from typing_extensions import TypedDict
@@ -81,6 +81,15 @@ class _DatasetShape(TypedDict, total=False):
     test: str | None
 
 
+class _MappedShape(TypedDict, total=False):
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
+
+    batch_size: Required[Several]
+    sequence_length: Several | None
+    phase: Literal["prefill", "decode", "generate"] | None
+    new_tokens: Several | None
+
+
 class _WorkloadShape(TypedDict, total=False):
     __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
 
@@ -88,6 +97,8 @@ class _WorkloadShape(TypedDict, total=False):
     model: str | None
     dataset: _DatasetShape
     resolved: dict[str, Any]
+    mapped: list[_MappedShape]
+    """Points of a map."""
 
 
 class _NamedWorkload(_WorkloadShape):

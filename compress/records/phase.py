@@ -5,9 +5,13 @@ decode     one token after the other, with the filled cache       its latency is
 generate   a request: prefill, then decode                        its latency is that of the request
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 Phase = Literal["prefill", "decode", "generate"]
+INFERENCE = "inference"
+EXAMPLES: Mapping[Phase, str] = {"prefill": "prompt", "decode": "generated token", "generate": "request"}
+"""Phase -> what an example of a batch is: costs per example, and break-even, count these; others count inferences."""
 
 
 def in_words(phase: str, batch_size: int, context: int | None, new_tokens: int | None) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several, is_none
 from compress.records.limit import Limit
 from compress.records.natural import Natural
-from compress.records.phase import Phase
+from compress.records.phase import EXAMPLES, INFERENCE, Phase
 from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
 from compress.records.sample import EnergySource
 from compress.records.serial import Correlation
@@ -143,6 +143,16 @@ class Point:
     def limit_share(self) -> Estimate | None:
         """Share of the device's limit that the latency reaches, from 0 to 1; None if unknown."""
         return None if self.limit is None else self.limit.share(self.latency_s)
+
+    @property
+    def example(self) -> str:
+        """What an example is, of which costs and break-even are: a generated token, a prompt, a request, an inference.
+
+        Decode points of older results, whose batches generate several tokens at once, count inferences.
+        """
+        if self.phase is None or self.generated_tokens not in (None, 1, self.new_tokens):
+            return INFERENCE
+        return EXAMPLES[self.phase]
 
     @property
     def sessions(self) -> int:

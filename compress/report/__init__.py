@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from compress.report.describe import print_methods, print_recipes, print_result, print_workloads
     from compress.report.export_card import write_export_card
     from compress.report.machines import print_machines
+    from compress.report.mapping import print_maps, write_maps
     from compress.report.publish import push
     from compress.report.table import print_tables
     from compress.report.trackers import track
@@ -28,6 +29,7 @@ _MODULE_OF = {
     "print_recipes": "describe",
     "print_result": "describe",
     "print_machines": "machines",
+    "print_maps": "mapping",
     "print_tables": "table",
     "print_workloads": "describe",
     "push": "publish",
@@ -35,6 +37,7 @@ _MODULE_OF = {
     "write_card": "card",
     "write_export_card": "export_card",
     "write_chart": "charts",
+    "write_maps": "mapping",
 }
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "print_recipes",
     "print_result",
     "print_machines",
+    "print_maps",
     "print_tables",
     "print_workloads",
     "push",
@@ -53,6 +57,7 @@ __all__ = [
     "write_card",
     "write_export_card",
     "write_chart",
+    "write_maps",
 ]
 
 

@@ -2,12 +2,13 @@
 
 from compress.analysis.carbon import PER, Terms, grams_per_1000
 from compress.analysis.pareto import Table
-from compress.report.text import digits, plain, spread
+from compress.report.text import digits, example_of, plain, spread
 
 
 def carbon_lines(table: Table, terms: Terms) -> list[str]:
-    """Return grams of CO2 equivalent per 1000 inferences of every row, under the user's terms."""
-    lines = [f"gCO2e per {PER} inferences on {table.newest.workload.get('name', 'workload')}, at {terms}:"]
+    """Return grams of CO2 equivalent per 1000 inferences, or generated tokens, of every row, under the user's terms."""
+    workload = table.newest.workload.get("name", "workload")
+    lines = [f"gCO2e per {PER} {example_of(table.newest)}s on {workload}, at {terms}:"]
     for row in table.rows:
         name, point = row.name, row.headline
         grams = None if point is None else grams_per_1000(point, terms)

@@ -127,7 +127,7 @@ def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None, reci
         spent = text.joined(_joules(result))
         yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
     if result.breakeven is not None:
-        yield f"- inferences until break-even: {escaped(text.breakeven_words(result.breakeven))}"
+        yield f"- {text.example_of(result)}s until break-even: {escaped(text.breakeven_words(result.breakeven))}"
     yield ""
     yield "## Measurements"
     yield ""
@@ -181,7 +181,7 @@ def _measured(result: Result) -> Iterable[str]:
         "latency ratio",
     ]
     metered = point is not None and point.energy_source in MEASURED
-    columns += ["energy per inference", "energy ratio"] if metered else []
+    columns += [f"energy per {text.example_of(result)}", "energy ratio"] if metered else []
     yield f"| {' | '.join([*columns, 'stored', 'kernels'])} |"
     yield f"|{' --- |' * (len(columns) + 2)}"
     models: tuple[Result | Reference, ...] = (result, *result.references)

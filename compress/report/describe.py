@@ -32,8 +32,6 @@ LATENCIES: Mapping[str | None, str] = {
     "generate": "latency of a request",
 }
 """Phase of a point -> what the latency of its batches is."""
-ENERGIES: Mapping[str | None, str] = {"decode": "generated token", "generate": "request", "prefill": "prompt"}
-"""Phase of a point -> what the energy of an example is of; an inference for all others."""
 
 
 def print_result(result: Result, console: "Console", recipes: int = 1) -> None:
@@ -87,7 +85,8 @@ def describe(result: Result, recipes: int = 1) -> Iterable[str]:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
         even = result.breakeven
-        yield f"break-even: {text.breakeven_words(even)}{'' if even.reason else f', at {even.point}'}"
+        words = text.breakeven_words(even, text.example_of(result))
+        yield f"break-even: {words}{'' if even.reason else f', at {even.point}'}"
     yield from (f"note: {note}" for note in result.notes)
     yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
@@ -202,8 +201,7 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     """Yield the energy of one operating point with its grade, boundary and idle part."""
     about, count = ("~", 2) if point.energy_source == "modelled" else ("", 4)
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
-    unit = ENERGIES.get(point.phase if point.generated_tokens in (None, 1, point.new_tokens) else None, "inference")
-    yield f"  energy {about}{value} mJ per {unit} {interval}, {point.energy_source}, grade {point.grade}"
+    yield f"  energy {about}{value} mJ per {point.example} {interval}, {point.energy_source}, grade {point.grade}"
     yield from (f"    grade {point.grade}: {reason}" for reason in point.grade_reasons)
     if point.energy_boundary:
         yield f"    it covers: {point.energy_boundary}"

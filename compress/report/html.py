@@ -52,12 +52,12 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
         rows.append((f"latency, {point_name(point)}", text.joined(text.latency(point.latency_s))))
         energy = text.joined(text.energy(point.energy_j, point.energy_source))
         source = point.energy_source or point.energy_reason or "no reason was recorded"
-        rows.append(("energy per inference", f"{energy} ({source})"))
+        rows.append((f"energy per {point.example}", f"{energy} ({source})"))
     if result.size:
         reference_bytes = reference.size.stored_bytes if reference else None
         rows.append(("stored size", text.joined(text.megabytes(result.size.stored_bytes, reference_bytes))))
     if result.breakeven:
-        rows.append(("break-even", text.breakeven_words(result.breakeven)))
+        rows.append(("break-even", text.breakeven_words(result.breakeven, text.example_of(result))))
     if result.kernel:
         rows.append(("kernels", result.kernel.label))
     if result.limit is not None:

@@ -6,7 +6,7 @@ Units are in the column names and always SI. Text that a spreadsheet would run a
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from compress.analysis.among import with_adjusted
@@ -27,7 +27,11 @@ FP32 = "fp32 eager"
 
 def csv_text(tables: Iterable[Table]) -> str:
     """Return the whole of pareto.csv."""
-    lines = records(tables)
+    return written(records(tables))
+
+
+def written(lines: Sequence[Mapping[str, Value]]) -> str:
+    """Return lines of column -> value as CSV, with every column that any of them has."""
     columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -147,6 +151,7 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
         "natural": p.natural.order if p and p.natural else None,
         "tokens_per_example": p.natural.texts.tokens_per_example if p and p.natural else None,
         "phase": p.phase if p else None,
+        "example": p.example if p else None,
         "generated_tokens": p.generated_tokens if p else None,
         "headline": p.headline if p else None,
         "sessions": p.sessions if p else None,

@@ -12,6 +12,7 @@ from compress.analysis.natural import deployed, energy_per_correct, latency_per_
 from compress.analysis.odds import SETTLED, Adjusted, adjusted, breakeven_among, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis, net_cost
+from compress.records.phase import INFERENCE
 from compress.records.point import natural_point
 from compress.records.result import Point, Reference, Result
 from compress.report import text
@@ -170,7 +171,9 @@ def labels(table: Table) -> dict[str, str]:
     titles = {header: header for header in ORDER}
     titles["accuracy"] = accuracy.metric if accuracy else "accuracy"
     titles["latency"] = "latency per batch"
-    titles["energy"] = "energy per inference"
+    titles["energy"] = f"energy per {text.example_of(table.newest)}"
+    if (example := text.example_of(table.newest)) != INFERENCE:
+        titles["break-even"] = f"break-even, {example}s"
     titles["energy / correct"] = "energy per correct answer"
     titles["net / ref"] = "net of idle / ref"
     titles["compression alone"] = "compression alone / same runtime"

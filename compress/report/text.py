@@ -11,7 +11,8 @@ from compress.analysis.loss import form as loss_form
 from compress.analysis.loss import margin_words, within
 from compress.analysis.sentence import assumption, spread_percent
 from compress.records.generation import Generation
-from compress.records.result import Accuracy, BreakEven, Point, Result
+from compress.records.phase import INFERENCE
+from compress.records.result import Accuracy, BreakEven, Point, Reference, Result
 from compress.records.stats import Estimate
 
 DASH = "—"
@@ -165,25 +166,35 @@ def count(value: float) -> str:
     return f"{math.ceil(value):,}" if math.isfinite(value) else "∞"
 
 
-def breakeven(even: BreakEven | None) -> Lines:
-    """Return the inferences until break-even and the unit, `never` if it costs more, or a dash if unknown."""
+def breakeven(even: BreakEven | None, example: str = INFERENCE) -> Lines:
+    """Return the inferences until break-even and the unit, `never` if it costs more, or a dash if unknown.
+
+    `example` is the name of what is counted, if it is no inference and no title names it.
+    """
+    counted = "" if example == INFERENCE else f"{example}s "
     if even is not None and even.at_most is not None:
-        return (f"at most {count(even.at_most)} by energy",)
+        return (f"at most {count(even.at_most)} {counted}by energy",)
     if even is None or even.inferences is None:
         return ("never",) if even and even.reason and even.reason.startswith("never") else (DASH,)
     unit = {"joules": "by energy", "seconds": "by time"}[even.unit or "seconds"]
     return (
-        f"{count(even.inferences.value)} {unit}",
+        f"{count(even.inferences.value)} {counted}{unit}",
         f"({count(even.inferences.low)} to {count(even.inferences.high)})",
     )
 
 
-def breakeven_words(even: BreakEven) -> str:
+def example_of(row: Result | Reference) -> str:
+    """Return what an example is at the headline point of a row: an inference, of language models a generated token."""
+    return INFERENCE if row.headline is None else row.headline.example
+
+
+def breakeven_words(even: BreakEven, example: str = INFERENCE) -> str:
     """Return a break-even on one line, with what its interval includes; or the reason why it is unknown."""
     if even.reason is not None:
         return even.reason
     spread = assumption(even.session_spread or 0.0)
-    return joined(breakeven(even)) + (f", {spread}" if spread else "") + (f"; {even.note}" if even.note else "")
+    words = joined(breakeven(even, example))
+    return words + (f", {spread}" if spread else "") + (f"; {even.note}" if even.note else "")
 
 
 def session_spread(point: Point, reference: str) -> str:

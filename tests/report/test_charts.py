@@ -206,6 +206,7 @@ def test_missing_data_is_one_error(kind: str, tmp_path: Path, monkeypatch: pytes
         return
     words = {
         "points": "single operating point",
+        "map": "is not a result of `compress map`",
         "layers": "its manifest.json cannot be read",
         "trace": "no samples of a meter",
     }

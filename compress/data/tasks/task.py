@@ -53,6 +53,10 @@ class WorkloadView(Protocol):
     def further_points(self) -> tuple[OperatingPoint, ...]:
         """Further operating points."""
 
+    @property
+    def mapped_points(self) -> tuple[OperatingPoint, ...]:
+        """Points of a map, which may be longer than max_length."""
+
 
 @dataclass(frozen=True)
 class Column:

@@ -112,13 +112,17 @@ class OpenVinoModel(GraphModel):
         for _ in range(2):
             self.begin(request)
             request.infer(_arrays(self.feeds((), batch)))
-        totals: dict[str, float] = {}
-        for node in request.profiling_info:
-            seconds = node.real_time.total_seconds()
-            if seconds > 0:
-                key = f"{node.node_type}:{node.exec_type}"
-                totals[key] = totals.get(key, 0.0) + seconds
-        return totals
+        return last_seconds(request)
+
+
+def last_seconds(request: Any) -> dict[str, float]:
+    """Return `operator:kernel` -> seconds of a profiled request's last call."""
+    totals: dict[str, float] = {}
+    for node in request.profiling_info:
+        if (seconds := node.real_time.total_seconds()) > 0:
+            key = f"{node.node_type}:{node.exec_type}"
+            totals[key] = totals.get(key, 0.0) + seconds
+    return totals
 
 
 Opened = TypeVar("Opened", bound=OpenVinoModel)

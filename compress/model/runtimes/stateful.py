@@ -8,7 +8,7 @@ import torch
 
 from compress.model.caching import Appending
 from compress.model.manifest import Signature
-from compress.model.runtimes.openvino import OpenVinoModel
+from compress.model.runtimes.openvino import OpenVinoModel, last_seconds
 from compress.model.runtimes.signature import openvino_signature
 
 KEPT = "kept_positions"
@@ -102,6 +102,24 @@ class StatefulModel(OpenVinoModel, Appending):
         for state in self._request.query_state():
             state.state = openvino.Tensor(state.state.data[:, :, : self._prompt].copy())
         self._tokens = self._prompt
+
+    def token_seconds(self, ids: torch.Tensor, tokens: int, with_prompt: bool) -> dict[str, float]:
+        """Return `operator:kernel` -> seconds of `tokens` single tokens after prompts [batch, length].
+
+        They are those of a second pass. `with_prompt`: the time of the prompts counts too.
+        """
+        profiled, kept = self._compiled(profiled=True), (self._request, self._tokens, self._prompt)
+        self._request = profiled
+        try:
+            for _ in range(2):  # the first pass is a warm one
+                last = self.prefill(ids)
+                calls = [last_seconds(profiled)] if with_prompt else []
+                for _ in range(tokens):
+                    last = self.step(last)
+                    calls.append(last_seconds(profiled))
+        finally:
+            self._request, self._tokens, self._prompt = kept
+        return {name: sum(call.get(name, 0.0) for call in calls) for name in {name for call in calls for name in call}}
 
     @property
     def cache_bytes(self) -> int:

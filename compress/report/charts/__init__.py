@@ -23,6 +23,7 @@ from compress.report.text import first_line
 KINDS: dict[str, str] = {
     "break-even": "breakeven",
     "points": "points",
+    "map": "mapped",
     "layers": "layers",
     "trace": "power",
     "rounds": "rounds",

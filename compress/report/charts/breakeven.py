@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from compress.analysis.verdict import MEASURED, point_name
 from compress.base.config import InputError
+from compress.records.phase import INFERENCE
 from compress.records.result import Point
 from compress.report.charts import Source, canvas, of_one_session
 from compress.report.text import breakeven, joined, plain
@@ -57,9 +58,14 @@ def draw(sources: Sequence[Source]) -> "Figure":
     why = "" if joules else "; in seconds, because not all of these energies were measured"
     where = point_name(first.headline)
     title = f"{first.result.workload.get('name')}: total cost of compressing and inference, {where}"
-    canvas.titled(axis, plain(title), f"inferences, one example each{why}", f"total {unit}", pad=8)
+    canvas.titled(axis, plain(title), f"{_counted(first.headline)}{why}", f"total {unit}", pad=8)
     canvas.legend(axis, 1, inside="upper left")
     return figure
+
+
+def _counted(point: Point) -> str:
+    """Return the label of the x axis."""
+    return "inferences, one example each" if point.example == INFERENCE else f"{point.example}s"
 
 
 def per_inference(point: Point, joules: bool) -> float:

@@ -46,7 +46,7 @@ def _draw(plot: "Axes", source: Source) -> None:
               zorder=3)  # fmt: skip
     plot.set_ylim(0, 1.08 * max(max(a, b) for _, a, b in pairs))
     plot.set_xticks(numbers)
-    plot.set_ylabel("mJ per inference" if axis == "energy" else "ms per batch")
+    plot.set_ylabel(f"mJ per {ours.example}" if axis == "energy" else "ms per batch")
     ratio_text = joined(ratio(point_cost(ours, axis, source.reference.name)))
     title = f"{source.name}, {point_name(ours)}: {axis} ratio {ratio_text}"
     plot.set_title(plain(title), loc="left", fontsize=9.5, pad=18, parse_math=False)

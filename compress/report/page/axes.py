@@ -15,7 +15,7 @@ from compress.records.stats import Estimate
 from compress.report.factors import BY_AXIS, ENERGY, MEMORY, SIZE, SPEED, Words, factor, reciprocal
 from compress.report.page import figures
 from compress.report.page.figures import UNKNOWN, Figure, Row
-from compress.report.text import digits, plain, signed_spread, spread
+from compress.report.text import digits, example_of, plain, signed_spread, spread
 
 Cell = list[str | float | int | None] | str
 EACH = "per example on own texts"
@@ -52,15 +52,16 @@ def axes(table: Table) -> list[Axis]:
     metric = accuracy.metric if accuracy else "accuracy"
     scale, _, unit = form(accuracy) if accuracy else FORMS["points"]
     better = "high" if accuracy is None or accuracy.higher_is_better else "low"
+    example = example_of(table.newest)
     against = f"{metric} {'against' if unit == '%' else '−'} {table.reference or 'the reference'}'s"
     return [
         Axis("metric", metric, metric, "", better, figures.metric),
         Axis("difference", "difference", against, unit, better, figures.difference, scale),
         *_compared(table),
         Axis("latency", "latency", "latency per batch", "ms", "low", figures.latency, 1e3, session=True),
-        Axis("energy", "energy", "energy per inference", "mJ", "low", figures.energy, 1e3, session=True),
+        Axis("energy", "energy", f"energy per {example}", "mJ", "low", figures.energy, 1e3, session=True),
         Axis(
-            "modelled", "~ energy", "~ energy per inference, modelled", "mJ", "low", figures.modelled, 1e3, True, True
+            "modelled", "~ energy", f"~ energy per {example}, modelled", "mJ", "low", figures.modelled, 1e3, True, True
         ),
         Axis(
             "own_latency", "latency, own texts", f"latency {EACH}", "ms", "low", figures.own_latency, 1e3, session=True
@@ -74,11 +75,11 @@ def axes(table: Table) -> list[Axis]:
         ),
         Axis("throughput", "throughput", "throughput", "examples/s", "high", figures.throughput, session=True),
         Axis("limit", "of the limit", "share of the physical limit", "%", "high", figures.limit, 100, session=True),
-        Axis("carbon", "carbon", f"carbon per {PER} inferences", "g CO2e", "low", figures.carbon, session=True),
+        Axis("carbon", "carbon", f"carbon per {PER} {example}s", "g CO2e", "low", figures.carbon, session=True),
         Axis("stored", "stored", "stored size", "MB", "low", figures.size(lambda s: s.stored_bytes), 1e-6),
         Axis("memory", "memory", "memory loaded", "MB", "low", figures.memory(lambda s: s.memory_bytes), 1e-6),
         Axis("peak", "peak memory", "peak memory", "MB", "low", figures.memory(lambda s: s.peak_memory_bytes), 1e-6),
-        Axis("even", "break-even", "inferences until break-even", "", "low", figures.breakeven),
+        Axis("even", "break-even", f"{example}s until break-even", "", "low", figures.breakeven),
     ]
 
 

@@ -152,7 +152,7 @@ def _rounds(point: Point | None, own: Reference | None) -> Plain:
         else:
             values = [1e3 * r.duration_s / r.batches for r in (reference, ours)]
         pairs.append([ours.index, *(float(f"{v:.5g}") for v in values)])
-    what = "energy per inference, mJ" if axis == "energy" else "latency per batch, ms"
+    what = f"energy per {point.example}, mJ" if axis == "energy" else "latency per batch, ms"
     return {"what": what, "pairs": pairs, "instead": axis != "energy"}
 
 
@@ -192,17 +192,18 @@ def _even(result: Result, own: Reference | None) -> Plain:
         "baseline": costs[1],
         "at": crossing,
         "reason": reason,
-        "text": _after(even),
+        "text": _after(even, point.example),
+        "per": f"{point.example}s",
     }
 
 
-def _after(even: BreakEven | None) -> str:
-    """Return the inferences until break-even as text."""
+def _after(even: BreakEven | None, example: str) -> str:
+    """Return the inferences until break-even as text; `example` is the name of one."""
     if even is not None and even.at_most is not None:
-        return f"at most {count(even.at_most)} inferences"
+        return f"at most {count(even.at_most)} {example}s"
     inferences = even.inferences if even else None
     return (
-        f"{count(inferences.value)} inferences ({count(inferences.low)} to {count(inferences.high)})"
+        f"{count(inferences.value)} {example}s ({count(inferences.low)} to {count(inferences.high)})"
         if inferences
         else ""
     )

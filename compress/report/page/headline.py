@@ -11,7 +11,7 @@ from compress.analysis.odds import Adjusted, adjusted, breakeven_among, word_amo
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.sentence import accuracy_words, percent
 from compress.records.result import BreakEven, Result
-from compress.report.text import count, first_line, plain
+from compress.report.text import count, example_of, first_line, plain
 
 
 def headline(table: Table) -> tuple[str, str | None]:
@@ -74,7 +74,7 @@ def _saving(result: Result, table: Table, family: Mapping[str, Adjusted]) -> str
     assert accuracy is not None
     saved, least, most = (100 * (1 - v) for v in (cost.value, cost.high, cost.low))
     interval = f"{percent(least)} to {percent(most)}" if cost.high < 1 else f"{least:z.2g} to {percent(most)}"
-    pays = _pays(breakeven_among(result, family.get(result.name)))
+    pays = _pays(breakeven_among(result, family.get(result.name)), example_of(result))
     how = " adjusted" if among else ""
     how += "" if cost.high < 1 else "; differs by Holm's method"
     with_less, what = ("with", "energy") if table.axis == "energy" else ("in", "time")
@@ -85,12 +85,12 @@ def _saving(result: Result, table: Table, family: Mapping[str, Adjusted]) -> str
     )
 
 
-def _pays(even: BreakEven | None) -> str:
+def _pays(even: BreakEven | None, example: str) -> str:
     if even is not None and even.at_most is not None:
-        return f"; compression breaks even after at most {count(even.at_most)} inferences"
+        return f"; compression breaks even after at most {count(even.at_most)} {example}s"
     if even is None or even.inferences is None:
         return ""
-    return f"; compression breaks even after {count(even.inferences.value)} inferences"
+    return f"; compression breaks even after {count(even.inferences.value)} {example}s"
 
 
 def _why_time(table: Table) -> str:

@@ -88,7 +88,7 @@ function even(card, row, chart) {
     },
   ];
   const more = () => ({
-    xaxis: { title: { text: "inferences" }, rangemode: "tozero" },
+    xaxis: { title: { text: even.per }, rangemode: "tozero" },
     yaxis: { title: { text: even.unit === "J" ? "total joules" : "total seconds" }, rangemode: "tozero" },
     shapes: even.at
       ? [
@@ -109,7 +109,7 @@ function even(card, row, chart) {
   const sentence = even.text
     ? `Including compression, costs are equal after ${even.text}.`
     : `No break-even: ${even.reason || "no reason was recorded"}.`;
-  return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, sentence)];
+  return [chart(`Cost by number of ${even.per}`, data, more), make("p", { class: "soft small" }, sentence)];
 }
 
 const powerOf = (card) =>
