@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 
 from compress.analysis.candidates import Candidate, candidates
-from compress.analysis.odds import Within, adjusted, cheapest_within, joint_loss
+from compress.analysis.odds import Within, adjusted, adjusted_on_axis, cheapest_within, joint_loss
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import alone, point_cost
 from compress.base.errors import InputError
@@ -107,11 +107,10 @@ def _cost(candidate: Candidate, table: Table) -> str:
 
     Its interval is adjusted for all recipes (Bonferroni).
     """
-    words = BY_AXIS[table.axis]
-    among = adjusted(table).get(candidate.name)
-    value, *interval = factor(candidate.cost if among is None else among.cost, words)
-    if among is not None:
-        interval = [each.replace(")", " adjusted)") for each in interval]
+    words, among = BY_AXIS[table.axis], adjusted_on_axis(table)[candidate.name]
+    value, *interval = factor(among.cost, words)
+    how = f"{' adjusted' if adjusted(table) else ''}{among.note}"
+    interval = [each.replace(")", f"{how})") for each in interval]
     return joined((f"{words.verb} {value}", *filter(None, (words.noun,)), f"than {table.reference}", *interval))
 
 
