@@ -1,31 +1,24 @@
-"""The recommendation of a table: which recipe to take, where its model is, how to load it, and the next command.
+"""The recommendation of a table: which recipe to take, and how to use its model (`compress.report.use`).
 
 A terminal prints it below the table, and the page shows it on top.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from compress.analysis.candidates import Candidate, candidates
 from compress.analysis.loss import lost
 from compress.analysis.odds import Within, adjusted, adjusted_on_axis, cheapest_within, joint_loss
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import alone, point_cost
-from compress.base.errors import InputError
 from compress.base.limits import Unit
-from compress.base.reading import content, exists, shortened
-from compress.data.tasks import TASKS, task_of
-from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records import stats
-from compress.records.files import own_path
 from compress.records.result import Result
 from compress.report.factors import BY_AXIS, factor
 from compress.report.text import joined, plain
+from compress.report.use import how_to_use
 
 MOST = 0.01
 """Largest loss of a recommended recipe: one point, or one percent of the reference's value."""
@@ -42,18 +35,6 @@ class Advice:
     result: Result | None = None
 
 
-@dataclass(frozen=True)
-class Use:
-    """The way to use the model of a result. Without a model here, there is only the reason."""
-
-    where: str
-    """Path of the model, or why there is none."""
-    code: tuple[str, ...] = ()
-    """Lines of Python that load and call the model."""
-    command: str | None = None
-    """The next command."""
-
-
 def advice(table: Table, folder: Path) -> Iterable[str]:
     """Yield the recommendation of a table, and the lines that follow from it; nothing without a usable metric.
 
@@ -67,8 +48,9 @@ def advice(table: Table, folder: Path) -> Iterable[str]:
         use = how_to_use(found.result, folder)
         yield f"{use.where} To load it:" if use.code else use.where
         yield from (f"    {line}" for line in use.code)
-        if use.command is not None:
+        if use.code:
             yield "To serve it, see docs/deploy.md."
+        if use.command is not None:
             yield f"Next: {use.command}"
 
 
@@ -203,38 +185,3 @@ def _uncompressed(table: Table, recipes: int, words: str) -> str:
     cost = joined((f"{BY_AXIS[table.axis].verb} {value}", *(each.replace(")", f"{how})") for each in interval)))
     joint = f" (jointly for {rows} rows, recipes and references)" if rows > 1 else ""
     return f" The uncompressed model under {best.name} {cost} and loses at most {words} with 95 % confidence{joint}."
-
-
-def how_to_use(result: Result, folder: Path) -> Use:
-    """Return the lines that load the model of a result, and the next command. `folder` is that of the results."""
-    if result.artifact is None:
-        return Use("Its model was not kept; run the recipe without --no-keep.")
-    where = plain(shortened(result.artifact))
-    if not exists(Path(result.artifact) / MANIFEST):
-        return Use(f"Its model was made in {where}, which is not here: run the recipe again.")
-    if _manifest_sha256(Path(result.artifact)) != result.artifact_sha256:
-        return Use(f"Its model was made in {where}, which holds another one now: run the recipe again.")
-    try:
-        own = own_path(result)
-    except InputError:  # a result of somebody else, whose name is no name of a file
-        own = None
-    file = next((path for path in (folder / own, folder / own.name) if path.exists()), folder / own) if own else None
-    code = [
-        "from compress import load",
-        f"model, processor = load({json.dumps(result.artifact)})",
-    ]
-    if (task := result.workload.get("task")) in TASKS:
-        code.append(f"outputs = {task_of(task).call}")
-    return Use(
-        f"Its model is in {plain(result.artifact)}.",
-        tuple(code),
-        None if file is None else f"python -m compress card {quote(plain(str(file)))}",
-    )
-
-
-def _manifest_sha256(artifact: Path) -> str | None:
-    """Return the digest of an artifact's manifest; None if it cannot be read."""
-    try:
-        return hashlib.sha256(content(artifact / MANIFEST, "manifest", MOST_BYTES)).hexdigest()
-    except InputError:
-        return None

@@ -12,6 +12,7 @@ from scipy.stats import t
 from compress.analysis.judging import judged
 from compress.analysis.pareto import group
 from compress.analysis.reading import read_all
+from compress.records.files import write
 from compress.records.result import Reference, Result
 from compress.records.stats import Estimate
 from compress.report.advice import advice
@@ -39,6 +40,7 @@ def test_the_cheapest_recipe_that_surely_loses_at_most_a_point_is_recommended(
     monkeypatch.chdir(tmp_path)
     stored = factory.stored(tmp_path / "made" / "b")
     rows = [made("a", 0.3, -0.03), made("b", 0.5, -0.004, **{**stored, "artifact": "made/b"}), made("c", 0.7, 0.0)]
+    path = write(Path("results"), rows[1])
     found = lines(rows)
     assert found[0].startswith("Recommended: b. It is 2.0x faster than fp32 eager (1.94 to 2.06 adjusted) and loses ")
     assert "loses at most 1 point with 95 % confidence (jointly for 3 recipes)" in found[0]
@@ -47,7 +49,7 @@ def test_the_cheapest_recipe_that_surely_loses_at_most_a_point_is_recommended(
         "    from compress import load",
         '    model, processor = load("made/b")',
     ]
-    assert found[-1].startswith("Next: python -m compress card results/")
+    assert found[-1] == f"Next: python -m compress card {path}"
 
 
 def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
@@ -66,6 +68,28 @@ def test_another_model_in_the_folder_is_not_offered(tmp_path: Path) -> None:
     assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith("holds another one now: run the recipe again.")
     (tmp_path / "model" / "manifest.json").unlink()
     assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith("which is not here: run the recipe again.")
+
+
+def test_the_next_command_is_about_the_file_that_holds_this_very_result(tmp_path: Path) -> None:
+    def command(result: Result) -> str | None:
+        found = [line.removeprefix("Next: python -m compress card ") for line in lines([result], folder)
+                 if line.startswith("Next: ")]  # fmt: skip
+        return found[0] if found else None
+
+    folder = tmp_path / "results"
+    result = made("a", 0.5, 0.0, **factory.stored(tmp_path / "model"))
+    assert command(result) is None  # no folder
+    for other in ({"limit": 64}, {"created": "2025-06-06T10:00:00+00:00"}, {"session": "s2"}, {"name": "b"}):
+        write(folder / "others" / "-".join(other), replace(result, **other))
+        assert command(result) is None
+    write(folder, replace(result, created="2026-06-06T10:00:00+00:00"))  # where its own would lie
+    assert command(result) is None
+    nested = write(folder / "cpu" / "test-split", result)
+    assert command(result) == str(nested)
+    renamed = nested.rename(nested.with_name("x.json"))
+    assert command(result) == str(renamed)
+    nearer = write(folder, result)  # a copy is as good
+    assert command(result) == str(nearer)
 
 
 def test_a_name_that_is_no_file_costs_the_next_command_only(tmp_path: Path) -> None:
