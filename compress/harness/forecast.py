@@ -98,7 +98,7 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     """
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     machine = machines.describe(pick(options.device))
-    recipes, _ = fitting(recipes, options, machine)
+    recipes, _, excluded = fitting(recipes, options, machine)
     named = {recipe.name: _unmade(options.workload or recipe.workload) for recipe in recipes}
     made = [recipe for recipe in recipes if named[recipe.name] is None]
     plans = plan(made, options, machine) if made else []
@@ -115,7 +115,7 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     for recipe in recipes:
         if (unmade := named[recipe.name]) is not None:
             work.append(Work(recipe, unmade, GUESSED_BYTES, unmade=unmade.model.removeprefix(OFFLINE)))
-    return list(lines(work, options, machine))
+    return [*(f"  {line}" for line in excluded), *lines(work, options, machine)]
 
 
 def _unmade(workload: str) -> Workload | None:
