@@ -14,11 +14,12 @@ import numpy as np
 
 from compress.analysis import loss, seeds
 from compress.analysis.dominance import Differences, dominance, front
-from compress.analysis.judging import judged_among
+from compress.analysis.judging import UNJUDGED, judged_among
 from compress.analysis.pairs import across, cost_differences, paired_rows, quality_differences
-from compress.analysis.pareto import Candidate, Table, candidates, ranked
+from compress.analysis.pareto import Candidate, Table, candidates, point_cost, ranked
 from compress.analysis.resampling import RESAMPLES, cost_deviations, quality_deviations, session_effects
-from compress.analysis.verdict import NEVER, cost_axis
+from compress.analysis.sentence import HOLM
+from compress.analysis.verdict import NEVER, Axis, cost_axis
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import BreakEven, Result, Unit, Verdict, Word
@@ -48,12 +49,17 @@ def _cached(make: Callable[[Table], dict[str, T]]) -> Callable[[Table], dict[str
 
 @dataclass(frozen=True)
 class Adjusted:
-    """The cost ratio of a recipe's verdict among all recipes of its table."""
+    """A cost ratio of a recipe among all recipes of its table."""
 
     cost: Estimate
     """With Bonferroni's interval: with 95 % confidence, those of all recipes hold their true ratios."""
     differs: bool
     """Whether it differs from 1 by Holm's method, which finds more than these intervals show."""
+
+    @property
+    def note(self) -> str:
+        """Why it differs from 1 although its interval holds 1; empty otherwise."""
+        return f"; {HOLM}" if self.differs and self.cost.low <= 1 <= self.cost.high else ""
 
 
 @_cached
@@ -61,8 +67,35 @@ def adjusted(table: Table) -> dict[str, Adjusted]:
     """Return the adjusted cost ratio of each recipe's verdict. Empty for a table of one row, which needs none."""
     if len(table.results) < 2:
         return {}
-    costs = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
-    return dict(zip(costs, jointly(list(costs.values())), strict=True))
+    return _together({r.name: _judged_by(r, table.reference)[1] for r in table.results})
+
+
+@_cached
+def adjusted_on_axis(table: Table) -> dict[str, Adjusted]:
+    """Return each recipe's cost ratio on the table's axis, adjusted for all recipes if there are several.
+
+    It is that of the verdict (`adjusted`), unless this is of another axis: in a table of latencies, verdicts may be of
+    energy.
+    """
+    costs = {r.name: point_cost(r.headline, table.axis, table.reference) for r in table.results}
+    if len(costs) < 2:
+        return {n: Adjusted(c, not c.low <= 1 <= c.high) for n, c in costs.items() if c is not None}
+    judged = {r.name for r in table.results if _judged_by(r, table.reference)[0] == table.axis}
+    return _together(costs) | {name: among for name, among in adjusted(table).items() if name in judged}
+
+
+def saves(result: Result, table: Table) -> bool:
+    """Return whether a recipe is shown to save on the table's axis, among all its recipes."""
+    among = adjusted_on_axis(table).get(result.name)
+    if among is None or result.verdict is None or result.verdict.word in UNJUDGED:
+        return False
+    return among.differs and among.cost.value < 1
+
+
+def _together(costs: Mapping[str, Estimate | None]) -> dict[str, Adjusted]:
+    """Return the known ones of these cost ratios, adjusted for each other."""
+    known = {name: cost for name, cost in costs.items() if cost is not None}
+    return dict(zip(known, jointly(list(known.values())), strict=True))
 
 
 def jointly(costs: Sequence[Estimate]) -> list[Adjusted]:
@@ -75,11 +108,11 @@ def jointly(costs: Sequence[Estimate]) -> list[Adjusted]:
     ]
 
 
-def _judged_by(result: Result, reference: str | None) -> Estimate | None:
-    """Return the cost ratio of a result's verdict: energy if its grade allows, even in a table of latencies."""
+def _judged_by(result: Result, reference: str | None) -> tuple[Axis, Estimate] | tuple[None, None]:
+    """Return axis and cost ratio of a result's verdict: energy if its grade allows, even in a table of latencies."""
     point = result.headline
     ratio = point.ratio(reference) if point is not None and reference is not None else None
-    return None if point is None or ratio is None else cost_axis(ratio, point.energy_source)[1]
+    return (None, None) if point is None or ratio is None else cost_axis(ratio, point.energy_source)
 
 
 def word_among(word: Word, among: Adjusted | None) -> Word:
@@ -156,9 +189,9 @@ class Within:
     The loss is certain, not that no other recipe is cheaper.
     """
     saving: Candidate | None
-    """Of the confident ones whose verdict among all recipes is SAVES: the cheapest one."""
+    """Of the confident ones that are shown to save on the table's axis: the cheapest one."""
     nearest: Candidate | None
-    """The cheapest one by the estimates whose verdict is SAVES."""
+    """Of those within the limit by the estimates that are shown to save: the cheapest one."""
     unsure: tuple[str, ...]
     """Recipes of which it is not shown whether they are within the limit: it lies in the interval of their loss."""
     losses: Mapping[str, Estimate]
@@ -182,14 +215,13 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     by_estimate = [c for c in by_cost if c.quality.value >= -most]
     surely = [c for c in by_cost if losses[c.name].low >= -most]
     unsure = tuple(c.name for c in by_cost if losses[c.name].low < -most <= losses[c.name].high)
-    among = adjusted(table)
-    words = {r.name: v.word for r in table.results if (v := verdict_among(r, among.get(r.name))) is not None}
+    savers = {r.name for r in table.results if saves(r, table)}
 
     def first(rows: Iterable[Candidate]) -> Candidate | None:
         return next(iter(rows), None)
 
     def saving(rows: Iterable[Candidate]) -> Candidate | None:
-        return first(c for c in rows if words.get(c.name) == "SAVES")
+        return first(c for c in rows if c.name in savers)
 
     return Within(first(by_estimate), first(surely), saving(surely), saving(by_estimate), unsure, losses)
 
@@ -242,9 +274,10 @@ def _described(candidate: Candidate | None, table: Table) -> str:
     """Return name and cost of a candidate with its adjusted interval, and whether it saves anything."""
     if candidate is None:
         return "none"
-    among = adjusted(table).get(candidate.name)
-    cost = candidate.cost if among is None else among.cost
-    sentence = f"{candidate.name}, at {cost.value:.3g} times the {table.axis} ({cost.low:.3g} to {cost.high:.3g})"
-    if cost.low > 1:
-        return f"{sentence}, which costs more than {table.reference}"
-    return sentence if cost.high < 1 else f"{sentence}: no saving was measured"
+    among = adjusted_on_axis(table)[candidate.name]
+    cost = among.cost
+    interval = f"{cost.low:.3g} to {cost.high:.3g}{among.note}"
+    sentence = f"{candidate.name}, at {cost.value:.3g} times the {table.axis} ({interval})"
+    if not among.differs:
+        return f"{sentence}: no saving was measured"
+    return f"{sentence}, which costs more than {table.reference}" if cost.value > 1 else sentence

@@ -9,6 +9,8 @@ from compress.records.accuracy import Accuracy
 from compress.records.point import Ratio, Word
 from compress.records.stats import Estimate
 
+HOLM = "differs by Holm's method"
+"""Why a ratio differs from 1 although its simultaneous interval holds 1."""
 LEAST = 0.01
 """Percent below which a saving is not printed as a number."""
 
@@ -42,7 +44,7 @@ def cost_words(axis: str, ratio: Estimate, note: str, differs: bool | None = Non
 def _by_holm(axis: str, ratio: Estimate, note: str) -> tuple[Word, str]:
     """Return word and first half for a ratio that differs from 1 although its simultaneous interval contains 1."""
     change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
-    why = f"(change {_between(low, high, '+z.2g')} %{note}; differs by Holm's method)"
+    why = f"(change {_between(low, high, '+z.2g')} %{note}; {HOLM})"
     if change < 0:
         return "SAVES", f"SAVES {percent(-change)} % of the {axis} {why}"
     return "COSTS MORE", f"COSTS MORE: {percent(change)} % more {axis} {why}"

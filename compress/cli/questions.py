@@ -11,6 +11,7 @@ from pathlib import Path
 from compress.base.config import InputError
 from compress.base.reading import expanded
 from compress.base.terminal import print
+from compress.data.checkpoints import folder
 from compress.data.checkpoints.files import read_json
 from compress.data.split_files import holds
 from compress.data.tasks import TASKS, task_of, task_of_class
@@ -49,13 +50,13 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     text = template(model, data, task, chosen, first)
     if not missing or not sys.stdout.isatty():
         print(text, end="")
-        _propose(fitting)
+        _propose(model, fitting)
         return
     place = ask(
         "File to write", _check_new, next((n for n in ("my.yaml", "workload.yaml") if not Path(n).exists()), None)
     )
     Path(place).write_text(text, encoding="utf-8")
-    _propose(fitting)
+    _propose(model, fitting)
     _say(f"\n{text}\nwritten to {place}; now: python -m compress run {first} --workload {place}")
 
 
@@ -131,9 +132,18 @@ def _check_new(value: str) -> None:
         raise InputError(f"{value}: no such folder")
 
 
-def _propose(fitting: Sequence[str] | None) -> None:
-    """Name the recipes that run here; nothing for a model that could not be looked at."""
-    if fitting:
+def _propose(model: str, fitting: Sequence[str] | None) -> None:
+    """Name what is wrong with the model's folder, such as missing weights, and the recipes that run here.
+
+    Nothing for a model that could not be looked at.
+    """
+    path: Path = expanded(model)
+    wrong = folder.problems(path) if path.is_dir() and not folder.is_adapter(path) else []
+    for problem in wrong:
+        _say(f"{model}: {problem}; run refuses the folder as it is")
+    if wrong and fitting:
+        _say(f"recipes that run here on a model of this config.json: {', '.join(fitting)}")
+    elif fitting:
         _say(f"recipes that run here on this model: {', '.join(fitting)}; to describe them: python -m compress recipes")
     elif fitting is not None:
         _say("no shipped recipe runs here on this model; docs/cookbook.md shows how to write one")

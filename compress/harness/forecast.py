@@ -98,8 +98,8 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     """
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     machine = machines.describe(pick(options.device))
-    recipes, _ = fitting(recipes, options, machine)
-    return planned_lines(recipes, options, machine)
+    recipes, _, excluded = fitting(recipes, options, machine)
+    return [*(f"  {line}" for line in excluded), *planned_lines(recipes, options, machine)]
 
 
 def makes_workload(recipes: Sequence[Recipe], options: Options) -> bool:

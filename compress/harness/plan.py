@@ -96,7 +96,9 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     """
     if options.limit is not None and options.limit < 2:
         raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
-    fit, workloads = fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
+    fit, workloads, excluded = fitting(recipes, options, machine)  # before resolving a workload, which may train
+    for line in excluded:
+        say(line)
     for option in ("out", "artifacts"):
         check_writable(getattr(options, option), f"--{option}")
     home()
@@ -167,14 +169,17 @@ def _check_margin(recipe: Recipe, metric: str) -> None:
             raise InputError(f"{recipe.name} measure.margin: {margin}: {reason}")
 
 
-def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:
-    """Return the recipes that the device can run, and their workloads by name.
+def fitting(
+    recipes: Sequence[Recipe], options: Options, machine: Machine
+) -> tuple[list[Recipe], dict[str, Workload], list[str]]:
+    """Return the recipes that the device can run, their workloads by name, and lines on those that are left out.
 
     Raises InputError with all problems of the recipes and workloads.
     """
     problems: list[str] = []
     workloads: dict[str, Workload] = {}
     fit: list[Recipe] = []
+    excluded: list[str] = []
     for recipe in recipes:
         name = options.workload or recipe.workload
         try:
@@ -190,8 +195,8 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
             if not options.fitting:
                 problems.extend(error.problems)
                 continue
-            for problem in error.problems:
-                say(f"{recipe.name} is left out: {problem}")
+            own = f"{recipe.name}: "
+            excluded.extend(f"{recipe.name} is left out: {problem.removeprefix(own)}" for problem in error.problems)
             continue
         fit.append(recipe)
         workloads[name] = workload
@@ -208,7 +213,9 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
             )
     if problems:
         raise InputError(problems)
-    return fit, workloads
+    if excluded and not fit:
+        excluded.append("nothing is left to run: every recipe is left out (--fitting)")
+    return fit, workloads, excluded
 
 
 def loaded(name: str, options: Options) -> Workload:

@@ -96,7 +96,9 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     device = pick(options.device)
     machine = machines.describe(device)
-    recipes, _ = fitting(recipes, options, machine)
+    recipes, _, excluded = fitting(recipes, options, machine)
+    for line in excluded:
+        say(line)
     makes_workload = forecast.makes_workload(recipes, options)
     if makes_workload:  # the plan comes before its first stage
         say("plan")

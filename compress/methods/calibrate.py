@@ -29,9 +29,14 @@ def batches(
     lengths = task.lengths(chosen)
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     for start in range(0, len(by_length), batch_size):
-        drawn = [chosen[i] for i in by_length[start : start + batch_size]]
-        batch = task.collate(shortened(drawn, sample.length, bundle.processor), bundle.processor)
+        rows = [chosen[i] for i in by_length[start : start + batch_size]]
+        batch = task.collate(shortened(rows, sample.length, bundle.processor), bundle.processor)
         yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
+
+
+def drawn(bundle: Bundle, step: str, sample: Sample) -> int:
+    """Return how many training examples `batches` draws: fewer than the sample's count if there are fewer."""
+    return min(sample.count, len(bundle.train_examples(step)))
 
 
 def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH_SIZE) -> Iterator[int]:
@@ -46,7 +51,7 @@ def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH
         parameter.requires_grad_(parameter.is_floating_point())
     try:
         with torch.enable_grad(), config_kept(model):
-            batch_count = -(-sample.count // batch_size)
+            batch_count = -(-drawn(bundle, step, sample) // batch_size)
             for batch in track(batches(bundle, step, sample, batch_size), "gradients", batch_count):
                 model.zero_grad(set_to_none=True)
                 model(**batch).loss.backward()

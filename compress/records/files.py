@@ -146,6 +146,32 @@ def read_known(root: Path, below: bool = True) -> tuple[list[Result], list[str],
     return results, foreign, [*problems, *damaged]
 
 
+def holding(root: Path, result: Result) -> Path | None:
+    """Return the file below `root` that holds this very result, or None.
+
+    Files with the name that `write` gives it are read first.
+    """
+    try:
+        own = own_path(result)
+    except InputError:  # a result of somebody else, whose name cannot be part of a file name
+        own = Path()
+    paths = _result_files(root)[0] if is_folder(root) else []
+    for path in sorted(paths, key=lambda path: (path != root / own, path.name != own.name, path)):
+        try:
+            found = read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result"))
+        except InputError:
+            continue  # not a readable result, so not this one
+        if _identity(found) == _identity(result):
+            return path
+    return None
+
+
+def _identity(result: Result) -> tuple[object, ...]:
+    """Return what no two runs of recipes have in common."""
+    name = result.workload.get("name")
+    return name, result.name, result.created, result.session, result.machine.id, result.limit, result.fingerprint
+
+
 def named(paths: Iterable[Path]) -> list[Path]:
     """Return these files, with folders replaced by the result files below them."""
     return [file for path in paths for file in (_result_files(path)[0] if is_folder(path) else [path])]

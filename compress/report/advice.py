@@ -1,31 +1,29 @@
-"""The recommendation of a table: which recipe to take, where its model is, how to load it, and the next command.
+"""The recommendation of a table: which recipe to take, and how to use its model (`compress.report.use`).
 
 A terminal prints it below the table, and the page shows it on top.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from compress.analysis.candidates import Candidate, candidates
-from compress.analysis.odds import Within, adjusted, cheapest_within, joint_loss
+from compress.analysis.loss import lost
+from compress.analysis.odds import Within, adjusted, adjusted_on_axis, cheapest_within, joint_loss
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import alone, point_cost
-from compress.base.errors import InputError
 from compress.base.limits import Unit
-from compress.base.reading import content, exists, shortened
-from compress.data.tasks import TASKS, task_of
-from compress.model.manifest import MANIFEST, MOST_BYTES
-from compress.records.files import own_path
+from compress.records import stats
 from compress.records.result import Result
 from compress.report.factors import BY_AXIS, factor
 from compress.report.text import joined, plain
+from compress.report.use import how_to_use
 
 MOST = 0.01
 """Largest loss of a recommended recipe: one point, or one percent of the reference's value."""
+NAMED = 3
+"""Most recipes that a sentence names."""
 WORDS: Mapping[Unit, str] = {"points": "1 point", "percent": "1 %"}
 
 
@@ -35,18 +33,6 @@ class Advice:
 
     sentence: str
     result: Result | None = None
-
-
-@dataclass(frozen=True)
-class Use:
-    """The way to use the model of a result. Without a model here, there is only the reason."""
-
-    where: str
-    """Path of the model, or why there is none."""
-    code: tuple[str, ...] = ()
-    """Lines of Python that load and call the model."""
-    command: str | None = None
-    """The next command."""
 
 
 def advice(table: Table, folder: Path) -> Iterable[str]:
@@ -62,8 +48,9 @@ def advice(table: Table, folder: Path) -> Iterable[str]:
         use = how_to_use(found.result, folder)
         yield f"{use.where} To load it:" if use.code else use.where
         yield from (f"    {line}" for line in use.code)
-        if use.command is not None:
+        if use.code:
             yield "To serve it, see docs/deploy.md."
+        if use.command is not None:
             yield f"Next: {use.command}"
 
 
@@ -90,16 +77,71 @@ def _none(table: Table, within: Within, words: str) -> str:
     if all(result.name in table.unreliable for result in table.results):
         return "No recipe can be recommended: every measurement was disturbed (NOT RELIABLE). Run the recipes again."
     sentence = f"No recipe is shown to save {table.axis} and to lose at most {words}."
-    uncompressed, nearest = _uncompressed(table, words), within.nearest
+    uncompressed, nearest = _uncompressed(table, within.rows, words), within.nearest
     if nearest is None:
-        return sentence + (uncompressed or f" Keep {table.reference}, or try milder settings (--set).")
-    sentence += uncompressed
-    low = -within.losses[nearest.name].low
-    loss = f"{100 * low:.1f} {'points' if words == WORDS['points'] else '%'}"
+        return f"{sentence}{uncompressed or f' Keep {table.reference}.'}{_disturbed(table)}{_milder(table, words)}"
     return (
-        f"{sentence} The nearest by the estimates is {nearest.name}: it {_cost(nearest, table)}; its loss may "
-        f"be up to {loss}: more test examples would show whether it is over {words}."
+        f"{sentence}{uncompressed} The nearest by the estimates is {nearest.name}: it {_cost(nearest, table)}; "
+        f"{_at_most(nearest, table, within, words)}."
     )
+
+
+def _at_most(candidate: Candidate, table: Table, within: Within, words: str) -> str:
+    """Return how much the candidate may lose, and what would show it; without an interval, the reason."""
+    most = -within.losses[candidate.name].low
+    if math.isfinite(most):
+        loss = f"{100 * most:.1f} {'points' if words == WORDS['points'] else '%'}"
+        return f"its loss may be up to {loss}: more test examples would show whether it is over {words}"
+    accuracy = next(result.accuracy for result in table.results if result.name == candidate.name)
+    reason = None if accuracy is None else accuracy.reasons.get("delta_interval")
+    return f"its loss has no interval{f' ({reason})' if reason else ''}, so it may be over {words}"
+
+
+def _disturbed(table: Table) -> str:
+    """Return the advice to run those recipes again that may save within the loss, but were disturbed."""
+    costs = adjusted_on_axis(table)
+    names = [
+        result.name
+        for result in table.results
+        if result.name in table.unreliable and costs[result.name].cost.value < 1 and not _loses_too_much(result)
+    ]
+    if not names:
+        return ""
+    was, them = ("was", "it") if len(names) == 1 else ("were", "them")
+    again = f"disturbed (NOT RELIABLE): run {them} again on a quiet machine."
+    return f" {_listed(names)} may save {table.axis}, but {was} {again}"
+
+
+def _milder(table: Table, words: str) -> str:
+    """Return the advice to try milder settings of the recipes that are shown to cost less and lose too much."""
+    costs = adjusted_on_axis(table)
+    names = [
+        result.name
+        for result in table.results
+        if result.name not in table.held
+        and (among := costs.get(result.name))
+        and among.differs
+        and among.cost.value < 1
+        and _loses_too_much(result)
+    ]
+    if not names:
+        return ""
+    save, lose = ("saves", "loses") if len(names) == 1 else ("save", "lose")
+    return f" {_listed(names)} {save} {table.axis}, but {lose} more than {words}: try milder settings (--set)."
+
+
+def _loses_too_much(result: Result) -> bool:
+    """Return whether a recipe loses more than `MOST` by the estimates."""
+    loss = lost(result.accuracy) if result.accuracy else None
+    return loss is not None and loss.value > MOST
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return `a, b and c`; of more than `NAMED`, the first ones and the number of the others."""
+    shown, left = list(names[:NAMED]), len(names) - NAMED
+    if left > 0:
+        shown.append(f"{left} other{'s' if left > 1 else ''}")
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
 def _cost(candidate: Candidate, table: Table) -> str:
@@ -107,11 +149,10 @@ def _cost(candidate: Candidate, table: Table) -> str:
 
     Its interval is adjusted for all recipes (Bonferroni).
     """
-    words = BY_AXIS[table.axis]
-    among = adjusted(table).get(candidate.name)
-    value, *interval = factor(candidate.cost if among is None else among.cost, words)
-    if among is not None:
-        interval = [each.replace(")", " adjusted)") for each in interval]
+    words, among = BY_AXIS[table.axis], adjusted_on_axis(table)[candidate.name]
+    value, *interval = factor(among.cost, words)
+    how = f"{' adjusted' if adjusted(table) else ''}{among.note}"
+    interval = [each.replace(")", f"{how})") for each in interval]
     return joined((f"{words.verb} {value}", *filter(None, (words.noun,)), f"than {table.reference}", *interval))
 
 
@@ -126,49 +167,21 @@ def _alone(name: str, table: Table) -> str:
     return f" {joined((f'The compression alone: {value}', *interval))}; the rest is the runtime."
 
 
-def _uncompressed(table: Table, words: str) -> str:
-    """Return a sentence on the uncompressed model under a runtime that surely saves and surely keeps the metric."""
+def _uncompressed(table: Table, recipes: int, words: str) -> str:
+    """Return a sentence on the uncompressed model under a runtime that surely saves and surely keeps the metric.
+
+    It is chosen among the other references and so many `recipes`: its intervals are adjusted for all of these rows.
+    """
     found = candidates((), table.references, table.axis, table.reference)
     others = [c for c in found if c.name != table.reference and c.name not in table.held]
-    saving = [c for c in others if c.cost.high < 1 and joint_loss(c, table, [], 1).low >= -MOST]
+    rows = recipes + len(others)
+    costs = {c.name: stats.at_confidence(c.cost, 1 - (1 - stats.CONFIDENCE) / rows) for c in others}
+    saving = [c for c in others if costs[c.name].high < 1 and joint_loss(c, table, [], rows).low >= -MOST]
     if not saving:
         return ""
     best = min(saving, key=lambda c: (c.cost.value, c.name))
-    value, *interval = factor(best.cost, BY_AXIS[table.axis])
-    cost = joined((f"{BY_AXIS[table.axis].verb} {value}", *interval))
-    return f" The uncompressed model under {best.name} {cost} and loses at most {words}."
-
-
-def how_to_use(result: Result, folder: Path) -> Use:
-    """Return the lines that load the model of a result, and the next command. `folder` is that of the results."""
-    if result.artifact is None:
-        return Use("Its model was not kept; run the recipe without --no-keep.")
-    where = plain(shortened(result.artifact))
-    if not exists(Path(result.artifact) / MANIFEST):
-        return Use(f"Its model was made in {where}, which is not here: run the recipe again.")
-    if _manifest_sha256(Path(result.artifact)) != result.artifact_sha256:
-        return Use(f"Its model was made in {where}, which holds another one now: run the recipe again.")
-    try:
-        own = own_path(result)
-    except InputError:  # a result of somebody else, whose name is no name of a file
-        own = None
-    file = next((path for path in (folder / own, folder / own.name) if path.exists()), folder / own) if own else None
-    code = [
-        "from compress import load",
-        f"model, processor = load({json.dumps(result.artifact)})",
-    ]
-    if (task := result.workload.get("task")) in TASKS:
-        code.append(f"outputs = {task_of(task).call}")
-    return Use(
-        f"Its model is in {plain(result.artifact)}.",
-        tuple(code),
-        None if file is None else f"python -m compress card {quote(plain(str(file)))}",
-    )
-
-
-def _manifest_sha256(artifact: Path) -> str | None:
-    """Return the digest of an artifact's manifest; None if it cannot be read."""
-    try:
-        return hashlib.sha256(content(artifact / MANIFEST, "manifest", MOST_BYTES)).hexdigest()
-    except InputError:
-        return None
+    how = " adjusted" if rows > 1 else ""
+    value, *interval = factor(costs[best.name], BY_AXIS[table.axis])
+    cost = joined((f"{BY_AXIS[table.axis].verb} {value}", *(each.replace(")", f"{how})") for each in interval)))
+    joint = f" (jointly for {rows} rows, recipes and references)" if rows > 1 else ""
+    return f" The uncompressed model under {best.name} {cost} and loses at most {words} with 95 % confidence{joint}."

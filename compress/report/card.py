@@ -295,7 +295,8 @@ def _listed(value: str | list[str]) -> str:
 def _provenance(result: Result) -> Iterable[str]:
     accuracy = result.accuracy
     if accuracy is not None and accuracy.batch_sensitivity is not None:
-        yield f"- answers depend on the batch: {accuracy.batch_sensitivity:.1%} differ between batch 1 and 32"
+        differing = text.differing(accuracy.batch_sensitivity)
+        yield f"- answers that differ between batch 1 and 32: {differing}"
     if accuracy is not None and accuracy.seeds:
         ranged = escaped(text.trainings(result))
         yield f"- {ranged}; this model is of seed {result.seed}, and intervals of accuracy cover another training"

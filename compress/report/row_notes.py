@@ -8,7 +8,7 @@ from compress.analysis.odds import adjusted, breakeven_among
 from compress.analysis.pareto import Table
 from compress.analysis.precision import MISSED, half_width, others
 from compress.records.result import Point, Result
-from compress.report.text import trainings
+from compress.report.text import differing, trainings
 
 Group = Literal["warnings", "method", "data"]
 
@@ -84,7 +84,7 @@ def _sensitive(table: Table) -> Iterable[Note]:
         if row.accuracy is None or row.accuracy.batch_sensitivity is None:
             continue
         at = f"; {row.accuracy.metric} holds for batch {row.accuracy.batch_size}" if row.accuracy.batch_size else ""
-        shares.setdefault(at, []).append(f"{row.name} {100 * row.accuracy.batch_sensitivity:.1f} %")
+        shares.setdefault(at, []).append(f"{row.name} {differing(row.accuracy.batch_sensitivity)}")
     for at, rows in shares.items():
         text = f"Answers that differ between batch 1 and batch 32 (rounded activations): {', '.join(rows)}{at}."
         yield Note("warnings", text)

@@ -86,9 +86,7 @@ def verdict_cell(result: Result, among: Adjusted | None, table: Table) -> Lines:
     axis = table.axis if point is None or ratio is None else cost_axis(ratio, point.energy_source)[0]
     of = "" if axis == table.axis else f" of {axis},"  # the front may be of latency where verdicts are of energy
     low, high, adjusted_word = among.cost.low, among.cost.high, word_among(word, among)
-    why = f"; {word} unadjusted" if adjusted_word != word else ""
-    if among.differs and low <= 1 <= high:
-        why = "; differs by Holm's method"
+    why = f"; {word} unadjusted" if adjusted_word != word else among.note
     return (adjusted_word, f"({text.digits(low)} to {text.digits(high)}{of} adjusted{why})")
 
 

@@ -138,6 +138,13 @@ def share(odds: float) -> str:
     return "<1 %" if 0 < odds < 0.005 else ">99 %" if 0.995 <= odds < 1 else f"{100 * odds:.0f} %"
 
 
+def differing(fraction: float) -> str:
+    """Return the share of answers that differ between two batch sizes; `none` for 0, and no other one prints as 0."""
+    if fraction == 0:
+        return "none"
+    return f"{100 * fraction:.1f} %" if fraction >= 0.0005 else f"{100 * fraction:.1g} %"
+
+
 def difference(accuracy: Accuracy | None, margin: float | None = None) -> Lines:
     """Return the paired difference to the reference, in the metric's unit; then whether it is shown within `margin`."""
     delta = None if accuracy is None else loss_difference(accuracy)

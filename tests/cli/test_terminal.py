@@ -14,7 +14,7 @@ from compress.data.tasks import TASKS
 from compress.data.workload import Workload, names
 from compress.report.charts import KINDS
 from compress.report.trackers import TRACKERS
-from tests.helpers import environment
+from tests.helpers import bert, environment
 
 PROGRAM = (
     "import sys; sys.argv[0] = 'compress'\n"
@@ -159,7 +159,26 @@ def test_without_a_terminal_the_task_is_that_of_the_models_folder(
     init("my-model", "my-data", None)
     shown = capsys.readouterr()
     assert "task: text-classification\n" in shown.out
-    assert shown.err.endswith("task text-classification, by its config.json\n")
+    assert shown.err.splitlines() == [
+        "my-model: task text-classification, by its config.json",
+        "my-model: has no weights; expected model.safetensors, written by save_pretrained; run refuses the folder as "
+        "it is",
+    ]
+
+
+def test_recipes_are_proposed_for_a_model_without_weights_with_a_word_that_they_are_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    bert().save_pretrained("my-model")
+    init("my-model", "my-data", None)
+    assert "recipes that run here on this model: bert_int8, " in (err := capsys.readouterr().err)
+    assert "weights" not in err and "refuses" not in err
+    (folder / "my-model" / "model.safetensors").unlink()
+    init("my-model", "my-data", None)
+    assert "my-model: has no weights; expected " in (err := capsys.readouterr().err)
+    assert "recipes that run here on a model of this config.json: bert_int8, " in err
+    assert "on this model" not in err
 
 
 @pytest.mark.parametrize(

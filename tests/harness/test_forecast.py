@@ -171,6 +171,17 @@ def test_a_dry_run_trains_no_offline_workload(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_dry_run_names_what_is_left_out_and_whether_nothing_is_left(run: Run, workload: Path) -> None:
+    command = ("--workload", workload, "--device", "cpu", "--fitting", "--dry-run")
+    reason = "  bert_fp16 is left out: fp16 is for GPUs; a CPU computes it slower than fp32"
+    code, out, _ = run("run", "bert_fp16", *command)
+    assert code == 0
+    assert out.splitlines() == [reason, "  nothing is left to run: every recipe is left out (--fitting)"]
+    code, out, _ = run("run", "bert_fp16", "bert_dense", *command)
+    assert code == 0
+    assert out.splitlines()[0] == reason and "nothing is left" not in out and "  together " in out
+
+
 def test_a_run_prints_its_plan_and_the_next_one_knows_its_times(
     run: Run, workload: Path, tmp_path: Path, forked_sessions: None
 ) -> None:

@@ -497,7 +497,7 @@ def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Pat
 
 @pytest.mark.parametrize("native", [False, True])
 def test_half_precision_without_a_unit_for_it_is_left_out_on_demand(
-    workload: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+    workload: Path, monkeypatch: pytest.MonkeyPatch, native: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("compress.base.devices.computes_bf16", lambda _: native)
     recipes = [Recipe.load(name) for name in ("bert_bf16", "bert_fp16", "bert_dense")]
@@ -505,6 +505,10 @@ def test_half_precision_without_a_unit_for_it_is_left_out_on_demand(
     assert len(plan(recipes, options, describe(CPU))) == 3
     left = plan(recipes, replace(options, fitting=True), describe(CPU))
     assert [planned.recipe.name for planned in left] == (["bert_bf16"] if native else []) + ["bert_dense"]
+    assert "bert_fp16 is left out: fp16 is for GPUs" in (before := capsys.readouterr().err)
+    assert "nothing is left" not in before
+    assert plan(recipes[1:2], replace(options, fitting=True), describe(CPU)) == []
+    assert "nothing is left to run: every recipe is left out" in capsys.readouterr().err
 
 
 def test_a_meter_that_has_come_or_fewer_cores_are_measured_anew_of_the_same_artifact(

@@ -95,6 +95,13 @@ def test_every_architecture_takes_every_weighting(kind: str, weighting: str) -> 
     assert f"{weighting} from 16 examples" in done.notes[0]
 
 
+@pytest.mark.parametrize("weighting", ["whitened", "fisher"])
+def test_the_note_states_the_number_of_examples_that_there_were(weighting: str) -> None:
+    given = made_models.trainable(made_models.llama())  # 24 training examples
+    done = lowrank(given, LowRank(parameters=0.5, weighting=weighting, calibration_examples=256))  # type: ignore[arg-type]
+    assert done.notes[0].endswith(f", {weighting} from 24 examples")
+
+
 def test_whitening_a_trained_model_changes_its_answers_less_than_plain_svd() -> None:
     model = made_models.bert()
     errors = {}

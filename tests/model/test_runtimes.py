@@ -119,6 +119,12 @@ def test_calibrated_int8_answers_nearly_like_the_model_and_multiplies_integers()
     assert labelled.label == "real", labelled
 
 
+def test_calibrated_int8_records_the_number_of_examples_that_there_were() -> None:
+    one = apply_step(trainable(MODELS["vit"]()), Quantize(format="int8_static", calibration_examples=256))
+    assert ", calibration_examples 24 (" in one.notes[0]
+    assert {entry["calibration_examples"] for name, entry in one.layers.items() if name} == {24}
+
+
 @pytest.mark.parametrize(("bits", "most"), [(8, 0.03), (4, 0.3)])
 @pytest.mark.parametrize("name", ["bert", "llama"])
 def test_openvino_stores_weights_in_few_bits_and_multiplies_floats(name: str, bits: int, most: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from compress.analysis.pareto import group
 from compress.base.config import InputError
 from compress.data.model_card import STATED
 from compress.model.manifest import Kind
@@ -16,6 +17,9 @@ from compress.records.result import Result
 from compress.report import write_card
 from compress.report.card import card
 from compress.report.describe import describe
+from compress.report.notes import footnotes
+from compress.report.page.cards import card as page_card
+from compress.report.page.samples import Traces
 from compress.report.text import UNADJUSTED, joined, metric
 from tests import factory
 from tests.helpers import QUICK, compress, read_result
@@ -158,6 +162,15 @@ def test_every_reference_stands_beside_it_and_loading_fits_the_artifact() -> Non
     assert "| bf16 eager |" in text and "`from_pretrained` loads it" in text
     assert "not those of a plain" in card(sst2_result(), plain=False)
     assert "Judged on 20 test examples only" in card(sst2_result(limit=20), plain=True)
+
+
+@pytest.mark.parametrize(("fraction", "words"), [(0.0, "none"), (0.025, "2.5 %"), (1 / 8192, "0.01 %")])
+def test_answers_that_depend_on_the_batch_are_stated_where_there_are_any(fraction: float, words: str) -> None:
+    made = factory.result(accuracy=factory.accuracy(batch_sensitivity=fraction))
+    assert f"- answers that differ between batch 1 and 32: {words}" in card(made, plain=False).splitlines()
+    facts = dict(page_card(made, group([made])[0], Traces(None))["facts"])
+    assert facts["answers that depend on the batch"] == words
+    assert any(f": {made.name} {words}." in note for note in footnotes(group([made])[0]))
 
 
 def test_names_stay_text() -> None:

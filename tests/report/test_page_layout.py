@@ -8,6 +8,7 @@ import pytest
 
 from compress.analysis.pareto import group
 from compress.analysis.reading import read_all
+from compress.records.files import write
 from compress.report.page import page_html
 from tests import browser, factory
 from tests.browser import Page, sized
@@ -40,6 +41,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     rows = factory.family()
     stored = factory.stored(folder / "model")
     rows[2] = factory.result("bert_int8", 0.451, 0.0, half=0.004, limit=None, **stored)
+    write(folder, rows[2])
     tables = {name: group(read_all(REFERENCE / place)[0]) for name, place in FOLDERS.items()}
     tables["family"] = group([*rows, factory.failed("bad", workload={"name": "a first", "model": "m"})])
     tables["limited"] = group([factory.result("a", limit=20), factory.result("b", limit=20)])
@@ -200,7 +202,7 @@ def test_the_recommendation_is_on_top_with_lines_to_copy(desk: Any, pages: dict[
     code, command = (block.text for block in page.running.find_elements("css selector", "#use pre"))
     model = pages["family"].parent / "model"
     assert code == f'from compress import load\nmodel, processor = load("{model}")'
-    assert command.startswith("python -m compress card ")
+    assert command == f"python -m compress card {model.parent / 'stdlib-bert' / 'bert_int8-m1.json'}"
     page.one("#use .copy").click()
     page.until("return document.querySelector('#use .copy').textContent !== 'Copy'")
     if page.one("#use .copy").text == "Selected":  # a browser that refuses the clipboard

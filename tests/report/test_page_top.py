@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from compress.analysis.pareto import Table, group
+from compress.records.files import write
 from compress.report.html import tables_html
 from compress.report.notes import footnotes, grouped
 from compress.report.page.again import recipe_text
@@ -17,15 +18,16 @@ from tests import factory
 MEMORY = "RuntimeError: out of <memory>"
 
 
-def top(*results: Any) -> dict[str, Any]:
-    data: dict[str, Any] = page_data(group(results), None)["tables"][0]
+def top(*results: Any, folder: Path | None = None) -> dict[str, Any]:
+    data: dict[str, Any] = page_data(group(results), folder)["tables"][0]
     return data
 
 
 def test_the_recommendation_is_the_terminals_and_the_finding_follows(tmp_path: Path) -> None:
     model = tmp_path / "model"
     kept = factory.result("a", 0.5, 0.0, half=0.004, **factory.stored(model))
-    found = top(kept, factory.result("b", 0.3, -0.03))
+    path = write(tmp_path, kept)
+    found = top(kept, factory.result("b", 0.3, -0.03), folder=tmp_path)
     assert found["sentence"].startswith("Recommended: a. It is 2.0x faster than fp32 eager")
     assert found["finding"].startswith("a answers in 50 % less time")
     assert found["about"] == "a"
@@ -33,8 +35,10 @@ def test_the_recommendation_is_the_terminals_and_the_finding_follows(tmp_path: P
         "where": f"Its model is in {model}.",
         "code": ["from compress import load", f'model, processor = load("{model}")'],
         "then": "Next",
-        "commands": ["python -m compress card stdlib-bert/a-m1.json"],
+        "commands": [f"python -m compress card {path}"],
     }
+    path.unlink()
+    assert top(kept, folder=tmp_path)["use"]["commands"] == top(kept)["use"]["commands"] == []
 
 
 def test_a_model_that_is_not_here_is_made_again() -> None:

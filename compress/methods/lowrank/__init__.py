@@ -21,7 +21,7 @@ from torch import nn
 
 from compress.base.config import InputError
 from compress.base.console import track
-from compress.methods.calibrate import gradients
+from compress.methods.calibrate import drawn, gradients
 from compress.methods.capture import Inputs, walk
 from compress.methods.layerwise import change_layers
 from compress.methods.lowrank import weighting
@@ -59,8 +59,9 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
             _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
         return {"rank": rank, "limit": limit}
 
+    step = f"lowrank weighting {config.weighting}"
     sample = config.sample if config.weighting in ("activation", "whitened") else None
-    records = change_layers(bundle, f"lowrank weighting {config.weighting}", sample, chosen, change, "low rank")
+    records = change_layers(bundle, step, sample, chosen, change, "low rank")
     layers: dict[str, dict[str, Any]] = {}
     dense: list[str] = []
     for first, *others in groups:
@@ -75,7 +76,8 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
             f"lowrank energy {config.energy}: no layer reaches it at a rank that saves parameters; first of "
             f"{len(dense)}: {dense[0]}; use a lower energy"
         )
-    by = "" if config.weighting == "plain" else f", {config.weighting} from {config.calibration_examples} examples"
+    plain = config.weighting == "plain"
+    by = "" if plain else f", {config.weighting} from {drawn(bundle, step, config.sample)} examples"
     notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}{by}"]
     if dense:
         notes.append(f"lowrank: {len(dense)} layers stay dense, as their rank saves nothing: {', '.join(dense[:3])}")

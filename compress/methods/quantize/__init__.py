@@ -18,10 +18,11 @@ from compress.base.config import InputError
 from compress.base.device import DeviceKind
 from compress.base.devices import capability, device_of
 from compress.data.tasks import task_of
+from compress.methods.calibrate import drawn
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
 from compress.methods.quantize import rounding
-from compress.methods.quantize.graphs import in_openvino
+from compress.methods.quantize.graphs import STATIC, in_openvino
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
 from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
@@ -55,6 +56,9 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         model = in_openvino(bundle, set(chosen) - set(refused), entry, config)
     else:
         refused = _quantize_layers(bundle, chosen, experts, entry, config)
+    if row.format == "int8_static":  # there may be fewer examples than asked for
+        settings["calibration_examples"] = drawn(bundle, STATIC, config.sample)
+        entry |= settings
     layers = {name: entry for name in (*chosen, *experts) if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
     for name, embedding in tied.items():

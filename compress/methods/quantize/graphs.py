@@ -11,9 +11,9 @@ from compress.model.layers import WeightLayer
 from compress.model.runtimes.check import checked, checked_with_cache
 from compress.spec.steps import Quantize
 
-NO_STATIC = (
-    "quantize int8_static: the activations of a language model with a cache are not calibrated; use format int8_weight"
-)
+STATIC = "quantize int8_static"
+"""Name of the step in errors."""
+NO_STATIC = f"{STATIC}: the activations of a language model with a cache are not calibrated; use format int8_weight"
 
 
 def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any], config: Quantize) -> Any:
@@ -25,7 +25,7 @@ def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any
     if entry["format"] == "int8_static":
         if with_cache:
             raise InputError(NO_STATIC)
-        examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
+        examples = list(batches(bundle, STATIC, config.sample, batch_size=1))
         return openvino.quantize_static(checked(bundle, "openvino"), layers, others, examples)
     size = entry.get("group_size", 0)
     if with_cache:

@@ -14,6 +14,7 @@ from compress.report.page.again import commands, recipe_text
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.text import (
     count,
+    differing,
     digits,
     generation,
     joined,
@@ -93,7 +94,7 @@ def facts(result: Result, own: Reference | None, flips_shown: bool = False) -> l
         if accuracy.flip_rate is not None and not flips_shown:
             facts.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
         if accuracy.batch_sensitivity is not None:
-            facts.append(("answers that depend on the batch", f"{100 * accuracy.batch_sensitivity:.1f} %"))
+            facts.append(("answers that depend on the batch", differing(accuracy.batch_sensitivity)))
     if result.generation is not None:
         facts.append(("greedy text", "; ".join(generation(result.generation))))
     facts += [(label, joined(factor(estimate, words))) for label, estimate, words in _ratios(result, own)]

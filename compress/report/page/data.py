@@ -16,7 +16,7 @@ from compress.analysis.odds import Adjusted, adjusted, front_odds, verdict_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import point_name
 from compress.records.result import Reference, Result
-from compress.report.advice import how_to_use, recommended
+from compress.report.advice import recommended
 from compress.report.heading import LOUD, heading, title
 from compress.report.notes import GROUPS, grouped
 from compress.report.page.again import commands
@@ -27,6 +27,7 @@ from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, power, recorded
 from compress.report.table import verdict_cell
 from compress.report.text import first_line, joined, plain, share
+from compress.report.use import how_to_use
 
 MOST_CARDS = 60
 AXIS = ("key", "short", "label", "title", "unit", "better", "session", "view")
@@ -38,13 +39,14 @@ Plain = dict[str, Any]
 
 
 def page_data(tables: Sequence[Table], folder: Path | None, terms: Terms | None = None) -> Plain:
-    """Return all data of the page. `folder` is searched for traces; `terms` are the user's terms of carbon, if any.
+    """Return all data of the page.
 
-    Tables with nothing but failed recipes are last.
+    `folder` is searched for results and traces; `terms` are the user's terms of carbon, if any. Tables with nothing but
+    failed recipes are last.
     """
     tables = sorted(tables, key=lambda table: not table.results)
     reasons: dict[str, int] = {}
-    table_data = [_table(table, folder or Path(), terms, reasons) for table in tables]
+    table_data = [_table(table, folder, terms, reasons) for table in tables]
     traces, cards, sessions = Traces(folder), {}, dict[str, Plain]()
     for place, index in chosen(tables):
         result = tables[place].results[index]
@@ -66,7 +68,7 @@ def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
     return sorted((place, index) for _, index, place in sorted(ranked)[:MOST_CARDS])
 
 
-def _table(table: Table, folder: Path, terms: Terms | None, reasons: dict[str, int]) -> Plain:
+def _table(table: Table, folder: Path | None, terms: Terms | None, reasons: dict[str, int]) -> Plain:
     newest, family, odds, axes_ = table.newest, adjusted(table), front_odds(table), axes(table)
     sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.moment, reverse=True)))
     rows = [_row(table, row, axes_, family, odds, terms, reasons) for row in table.rows]
@@ -88,7 +90,7 @@ def _table(table: Table, folder: Path, terms: Terms | None, reasons: dict[str, i
     }  # fmt: skip
 
 
-def _top(table: Table, folder: Path) -> Plain:
+def _top(table: Table, folder: Path | None) -> Plain:
     """Return the recommendation with the way to use it, the finding, and the lines that must not be overlooked.
 
     A table without a sound reference or without a result has a finding only.
@@ -103,11 +105,12 @@ def _top(table: Table, folder: Path) -> Plain:
     return {"sentence": advice.sentence, "finding": finding, "about": plain(about), "use": use, "loud": loud}
 
 
-def _use(result: Result, folder: Path) -> Plain:
+def _use(result: Result, folder: Path | None) -> Plain:
     """Return where a model is, and the lines to copy that use it or, without it, that make it again."""
     use = how_to_use(result, folder)
     if use.code:
-        return {"where": use.where, "code": list(use.code), "then": "Next", "commands": [use.command]}
+        following = [] if use.command is None else [use.command]
+        return {"where": use.where, "code": list(use.code), "then": "Next", "commands": following}
     again = f"To make it again, save the recipe in its card as {plain(result.name)}.yaml, and run"
     return {"where": use.where, "code": [], "then": again, "commands": commands(result)[:1]}
 

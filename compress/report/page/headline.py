@@ -3,12 +3,9 @@
 Its interval is simultaneous for all rows of the table (Bonferroni), because it is about the best of many.
 """
 
-from collections.abc import Mapping
-
-from compress.analysis.judging import UNJUDGED
 from compress.analysis.loss import lost, margin_of
-from compress.analysis.odds import Adjusted, adjusted, breakeven_among, word_among
-from compress.analysis.pareto import Table, point_cost
+from compress.analysis.odds import adjusted, adjusted_on_axis, breakeven_among, saves, word_among
+from compress.analysis.pareto import Table
 from compress.analysis.sentence import accuracy_words, percent
 from compress.records.result import BreakEven, Result
 from compress.report.text import count, example_of, first_line, plain
@@ -30,31 +27,14 @@ def _sentence(table: Table) -> tuple[str, str | None]:
         return f"{many} failed; {failed.name}: {first_line(failed)}", None
     if table.unsound:
         return f"No verdict is possible: {table.unsound}", None
-    family = adjusted(table)
-    savers = [r for r in table.results if r.name in table.front and _saves(r, table, family)]
+    savers = [r for r in table.results if r.name in table.front and saves(r, table)]
     free = [r for r in savers if _loses_nothing(r)]
     if free:
-        return _saving(free[0], table, family), free[0].name
+        return _saving(free[0], table), free[0].name
     if savers:  # the least loss, then the lowest cost
         best = max(savers, key=_delta)
-        return f"Nothing saves {table.axis} without a loss; {_saving(best, table, family)}", best.name
-    return _nothing(table, family), None
-
-
-def _among(result: Result, table: Table, family: Mapping[str, Adjusted]) -> Adjusted | None:
-    """Return the adjusted cost ratio of the verdict, or None if that is of another axis than the table."""
-    cost, among = point_cost(result.headline, table.axis, table.reference), family.get(result.name)
-    return among if among is not None and cost is not None and among.cost.value == cost.value else None
-
-
-def _saves(result: Result, table: Table, family: Mapping[str, Adjusted]) -> bool:
-    """Return whether the recipe's cost on the table's axis is a saving: by its verdict, if that is of this axis."""
-    if result.verdict is None or result.verdict.word in UNJUDGED:
-        return False
-    if among := _among(result, table, family):
-        return word_among(result.verdict.word, among) == "SAVES"
-    cost = point_cost(result.headline, table.axis, table.reference)
-    return cost is not None and cost.high < 1
+        return f"Nothing saves {table.axis} without a loss; {_saving(best, table)}", best.name
+    return _nothing(table), None
 
 
 def _loses_nothing(result: Result) -> bool:
@@ -67,16 +47,14 @@ def _delta(result: Result) -> float:
     return float("-inf") if loss is None else -loss.value
 
 
-def _saving(result: Result, table: Table, family: Mapping[str, Adjusted]) -> str:
-    among, accuracy = _among(result, table, family), result.accuracy
-    cost = among.cost if among else point_cost(result.headline, table.axis, table.reference)
-    assert cost is not None
+def _saving(result: Result, table: Table) -> str:
+    among, accuracy = adjusted_on_axis(table)[result.name], result.accuracy
+    cost = among.cost
     assert accuracy is not None
     saved, least, most = (100 * (1 - v) for v in (cost.value, cost.high, cost.low))
     interval = f"{percent(least)} to {percent(most)}" if cost.high < 1 else f"{least:z.2g} to {percent(most)}"
-    pays = _pays(breakeven_among(result, family.get(result.name)), example_of(result))
-    how = " adjusted" if among else ""
-    how += "" if cost.high < 1 else "; differs by Holm's method"
+    pays = _pays(breakeven_among(result, adjusted(table).get(result.name)), example_of(result))
+    how = f"{' adjusted' if adjusted(table) else ''}{among.note}"
     with_less, what = ("with", "energy") if table.axis == "energy" else ("in", "time")
     return (
         f"{result.name} answers {with_less} {percent(saved)} % less {what} than {table.reference} "
@@ -102,8 +80,9 @@ def _why_time(table: Table) -> str:
     return "; energy is not precise enough here" if table.meter else "; energy is not measured on this machine"
 
 
-def _nothing(table: Table, family: Mapping[str, Adjusted]) -> str:
+def _nothing(table: Table) -> str:
     """Return the sentence for a table without a measurable saving: counts of the verdicts."""
+    family = adjusted(table)
     words = [word_among(r.verdict.word, family.get(r.name)) for r in table.results if r.verdict]
     if words and all(word == "BROKEN" for word in words):
         return f"Every recipe broke the model: {', '.join(r.name for r in table.results[:4])}"

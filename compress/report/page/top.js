@@ -14,10 +14,8 @@ function drawTop() {
 
 function useOf(use) {
   const column = (text, lines) => make("div", {}, make("p", {}, text), lines.length ? copyable(lines) : null);
-  return [
-    make("h2", {}, "How to use it"),
-    make("div", { class: "columns" }, column(use.where, use.code), column(`${use.then}:`, use.commands)),
-  ];
+  const next = use.commands.length ? column(`${use.then}:`, use.commands) : null;
+  return [make("h2", {}, "How to use it"), make("div", { class: "columns" }, column(use.where, use.code), next)];
 }
 
 // A block of lines, and a button that copies them; without a clipboard it selects them.
