@@ -39,7 +39,7 @@ class Decoding:
     @property
     def cache_bytes(self) -> int:
         """Bytes of the cache at the end of a pass, when it holds the prompt and all new tokens."""
-        return self._model.cache_bytes // (self._context + self._count) * (self._context + self._most)
+        return self._model.bytes_with(self._context + self._most, now=self._context + self._count)
 
 
 class Prefill:

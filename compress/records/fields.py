@@ -106,6 +106,7 @@ class _RecipeShape(TypedDict, total=False):
     steps: list[_StepShape]
     runtime: str
     attention: str
+    kv_cache: str
     padding: str
     seeds: list[int]
 

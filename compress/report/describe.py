@@ -101,6 +101,8 @@ def steps(result: Result) -> Iterable[str]:
         yield "no steps: the dense model"
     attention = result.recipe.get("attention", "auto")
     settings = "" if attention == "auto" else f", attention {attention}"
+    cache = result.recipe.get("kv_cache", "auto")
+    settings += "" if cache == "auto" else f", cache in {cache}"
     settings += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
     yield f"runtime {result.runtime}{settings}, {text.seeds(result)}"
 
