@@ -74,6 +74,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_empty(value: object) -> bool:
+    """Return whether a field is left out of a file: it is empty or false."""
+    return not value
+
+
 class _DatasetShape(TypedDict, total=False):
     __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
 

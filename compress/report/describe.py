@@ -150,6 +150,12 @@ def _point(point: Point) -> Iterable[str]:
     if point.natural is not None:
         yield from _natural(point.natural)
     yield f"  throughput {_throughput(point)}"
+    if point.lengths:
+        low, high = min(point.lengths), max(point.lengths)
+        yield (
+            f"  requests end after {point.tokens_per_request:.1f} tokens on average ({low} to {high}, "
+            f"{len(point.lengths)} requests); ratios compare requests, whose lengths differ between models"
+        )
     if point.cache_bytes is not None:
         yield f"  cache {point.cache_bytes / 1e6:.3g} MB with all new tokens"
     if point.energy_j is None:
@@ -170,7 +176,7 @@ def _throughput(point: Point) -> str:
     per_second = point.throughput_per_s.value
     if point.phase == "prefill":
         return f"{per_second * (point.sequence_length or 0):.1f} prompt tokens per second"
-    tokens = point.generated_tokens
+    tokens = point.tokens_per_request or point.generated_tokens
     tokens_text = f"{per_second * tokens:.1f} generated tokens per second" if tokens else ""
     if point.phase == "decode" and tokens == 1:
         return tokens_text
