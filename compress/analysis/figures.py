@@ -159,6 +159,8 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         phase="decode" if point.point.generate else point.point.phase,
         generated_tokens=point.point.per_batch,
         new_tokens=point.point.new_tokens,
+        stop=point.point.stop,
+        lengths=point.lengths,
         cache_bytes=point.cache_bytes,
         limit=point.limit,
         headline=index == 0,
@@ -248,7 +250,7 @@ def failures(raw: Raw, name: str) -> Sequence[str]:
 
 def _shape(point: Shape) -> str:
     if point.phase is not None:
-        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens)
+        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop)
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
     length += f", {WORDS[point.natural]}" if point.natural else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")

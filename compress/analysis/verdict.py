@@ -74,7 +74,7 @@ def same_point(one: Point, other: Point) -> bool:
 
 def shape(point: Point) -> tuple[object, ...]:
     """Return what identifies an operating point."""
-    lengths = point.sequence_length, point.generated_tokens, point.new_tokens, own_lengths(point)
+    lengths = point.sequence_length, point.generated_tokens, point.new_tokens, point.stop, own_lengths(point)
     return point.batch_size, point.phase, *lengths
 
 
@@ -88,7 +88,7 @@ def point_name(point: Point) -> str:
     if point.natural is not None:
         return f"batch {point.batch_size}, {own_lengths(point)}"
     if point.phase is not None and (point.new_tokens is not None or point.phase == "prefill"):
-        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens)
+        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop)
     length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
     generated = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
     return f"batch {point.batch_size}{length}{generated}"

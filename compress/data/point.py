@@ -29,6 +29,9 @@ class OperatingPoint(Config):
     generate (both, as one request); unset: a forward pass over the text."""
     new_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
     """Tokens generated at a point of phase decode or generate; unset: 16."""
+    stop: bool = False
+    """Phase generate only: a text ends with its end token, and the request when all texts have ended; `new_tokens` is
+    then the largest number. Requests of different models differ in length, so verdicts are never of such a point."""
     natural: Order | None = None
     """Batches of the test split's own texts in their own lengths: as_they_come or sorted; unset: packed tokens."""
 
@@ -62,6 +65,8 @@ class OperatingPoint(Config):
             raise ValueError(f"phase {self.phase}: the context is missing; expected its number of tokens")
         if self.new_tokens is not None and not self.generates:
             raise ValueError(f"new_tokens {self.new_tokens}: expected phase decode or generate beside it")
+        if self.stop and self.phase != "generate":
+            raise ValueError(f"stop with phase {self.phase}: expected phase generate, whose requests can end")
         return self
 
     def in_phase(self, phase: Phase) -> "OperatingPoint":

@@ -87,6 +87,8 @@ class Workload(Config):
                 raise ValueError("headline natural: verdicts are for batches of one shape; put it into points")
             if point.phase == "prefill" and point is self.headline:
                 raise ValueError("headline prefill: verdicts are for decode or generate; put it into points")
+            if point.stop and point is self.headline:
+                raise ValueError("headline stop: models stop after different numbers of tokens; put it into points")
             if task.has_lengths and (point.sequence_length or 0) > self.max_length and point in own:
                 raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
         return self

@@ -210,6 +210,12 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     problems = rehearsed + problems
     if recipe.attention != "auto" and not rehearsed:
         problems += _attention_problems(recipe, bundle if after is None else after)
+    if recipe.kv_cache != "auto" and not rehearsed:
+        from compress.model.rounded_cache import refusal
+
+        last = bundle if after is None else after
+        problem = None if last.runtime in GRAPH_RUNTIMES else refusal(last.model, recipe.kv_cache)
+        problems += [f"kv_cache {recipe.kv_cache}: {problem}"] if problem else []
     if not rehearsed:
         problems += _export_problems(bundle if after is None else after)
     fresh = any(step.method == "distill" and step.config for step in recipe.steps)

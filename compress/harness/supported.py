@@ -61,6 +61,12 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
         raise InputError(
             f"{recipe.name} attention: {runtime} has its own attention; remove the setting, or choose runtime eager"
         )
+    if recipe.kv_cache != "auto":
+        place = f"{recipe.name} kv_cache {recipe.kv_cache}"
+        if not task_of(task).generates:
+            raise InputError(f"{place}: only language models keep a cache, and this is {task}; remove kv_cache")
+        if runtime not in ("auto", "eager", "openvino"):
+            raise InputError(f"{place}: {runtime} has no rounded cache; use runtime eager or openvino")
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)
     return runtime

@@ -48,6 +48,9 @@ IN_FP32 = (
 )
 
 
+IN_CACHE = "kv_cache {}: accuracy and greedy text are judged token by token, through the rounded cache"
+
+
 def task_of_model(model: Any) -> str:
     """Return the task that a transformers model was made for, by its class name."""
     name = type(model).__name__
@@ -110,7 +113,7 @@ def apply(
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
     length = live.describe("live", task, tokenizer, model).max_length if recipe.padding == "fixed" else None
-    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length, bundle.layers)
+    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length, bundle.layers, recipe.kv_cache)
 
 
 def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
@@ -199,6 +202,7 @@ def build(
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
     padded_to = source.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
+    cache = [IN_CACHE.format(recipe.kv_cache)] if recipe.kv_cache != "auto" else []
     by_layers = [by_layer] if by_layer else []
     limited = [f"--limit {limit}: trained and calibrated on at most {limit} examples"] if limit else []
     fp32 = [IN_FP32] if recipe.steps and _left_in_fp32(bundle) else []
@@ -206,10 +210,11 @@ def build(
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
         "attention": recipe.attention,
+        "kv_cache": recipe.kv_cache,
         "padded_to": padded_to,
         "shapes": asdict(shapes_of(source.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
-        "notes": [*by_layers, *bundle.notes, *padding, *limited, *fp32],
+        "notes": [*by_layers, *bundle.notes, *padding, *cache, *limited, *fp32],
         "parameters": counts[0],
         "nonzero": counts[1],
     }

@@ -51,13 +51,14 @@ def shape(point: OperatingPoint) -> Shape:
         natural=point.natural,
         phase=point.phase,
         new_tokens=point.new_tokens,
+        stop=point.stop,
     )
 
 
 def in_words(point: OperatingPoint) -> str:
     """Return a point as text for progress."""
     if point.phase is not None:
-        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens)
+        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
     return label + (f", {WORDS[point.natural]}" if point.natural else "")
 

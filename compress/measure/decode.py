@@ -5,10 +5,11 @@
                                                       back to the prompt's length, so that every pass does the same work
     generate   prompt --> cache, first new token --> ... --> `new_tokens` tokens
 
-Decoding is greedy and does not stop at an end token: every call does the same work.
+Decoding is greedy and does not stop at an end token: every call does the same work. With `stop`, a request ends
+when all of its texts have had their end token: a window then runs whole passes over the same prompts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Decoding:
     @property
     def cache_bytes(self) -> int:
         """Bytes of the cache at the end of a pass, when it holds the prompt and all new tokens."""
-        return self._model.cache_bytes // (self._context + self._count) * (self._context + self._most)
+        return self._model.bytes_with(self._context + self._most, now=self._context + self._count)
 
 
 class Prefill:
@@ -68,16 +69,46 @@ class Generation:
         return torch.cat(generated, dim=1)
 
 
-def called(model: Any, point: OperatingPoint, batch: Mapping[str, torch.Tensor]) -> Any:
+class Stopping:
+    """A language model whose calls are requests that end with the end tokens of their texts."""
+
+    def __init__(self, model: Caching, most: int, ends: torch.Tensor):
+        """Generate at most `most` tokens; `ends` [ids] are the end tokens."""
+        self._model = model
+        self._most, self._ends = most, ends
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Return the ids [batch, new] that follow the prompt [batch, length]; texts that have ended run on."""
+        generated = [self._model.prefill(input_ids)]
+        done = torch.isin(generated[-1], self._ends)
+        while len(generated) < self._most and not bool(done.all()):
+            generated.append(self._model.step(generated[-1]))
+            done = done | torch.isin(generated[-1], self._ends)
+        return torch.cat(generated, dim=1)
+
+    def lengths(self, batches: Sequence[Mapping[str, torch.Tensor]]) -> tuple[int, ...]:
+        """Return the tokens of each text of a pass up to its end token, which counts; without one all of them."""
+        found: list[int] = []
+        with torch.no_grad():
+            for batch in batches:
+                ended = torch.isin(self(**batch), self._ends)  # [batch, new]
+                first = ended.int().argmax(dim=1) + 1
+                found += torch.where(ended.any(dim=1), first, ended.shape[1]).tolist()
+        return tuple(found)
+
+
+def called(model: Any, point: OperatingPoint, batch: Mapping[str, torch.Tensor], ends: Sequence[int] = ()) -> Any:
     """Return the callable that a window runs: the model itself, or its part in the point's phase.
 
-    `batch` holds the prompt of a decode point.
+    `batch` holds the prompt of a decode point, `ends` the end tokens of requests that stop.
     """
     if point.phase is None or not keeps_cache(model):
         return model
     if point.phase == "prefill":
         return Prefill(caching(model))
     new_tokens = point.new_tokens or 1
+    if point.stop:
+        return Stopping(caching(model), new_tokens, torch.tensor(ends, device=batch["input_ids"].device))
     if point.phase == "generate":
         return Generation(caching(model), new_tokens)
     return Decoding(caching(model), new_tokens, batch["input_ids"])

@@ -76,6 +76,8 @@ def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Seque
     if point.natural is None:
         if not point.generates:
             return timing_batches(job, runner, point, TIMING_BATCHES), RunnerPoint(shape(point))
+        if point.stop:  # how soon a text ends depends on its prompt
+            return Pass(timing_batches(job, runner, point, TIMING_BATCHES)), RunnerPoint(shape(point))
         (prompt,) = timing_batches(job, runner, point, 1)
         steps = Pass([prompt] * (point.new_tokens or 1) if point.phase == "decode" else [prompt])
         return steps, RunnerPoint(shape(point))
@@ -84,6 +86,20 @@ def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Seque
     batches, size, texts = natural(examples, task, runner.processor, point.batch_size, point.natural)
     moved = Pass({key: value.to(device) for key, value in batch.items()} for batch in batches)
     return moved, RunnerPoint(Shape(size, None, natural=point.natural), texts=texts)
+
+
+def end_tokens(job: Job) -> tuple[int, ...]:
+    """Return the ids of the model's end tokens, by generation_config.json or else config.json: for all runners."""
+    from transformers import AutoConfig, GenerationConfig
+
+    options = loading.options_of(job.source)
+    try:
+        end = GenerationConfig.from_pretrained(job.source.model, **options).eos_token_id
+    except OSError:  # a model without generation_config.json
+        end = None
+    if end is None:
+        end = AutoConfig.from_pretrained(job.source.model, **options).get_text_config().eos_token_id
+    return (end,) if isinstance(end, int) else tuple(end or ())
 
 
 def split_examples(job: Job, runner: LoadedModel) -> Any:

@@ -75,6 +75,7 @@ def _measured(
             precision=settings.precision,
             rounds_s=rounds_s,
             cache_bytes=rounds.cache_bytes.get(spec.name),
+            lengths=rounds.lengths.get(spec.name, ()),
             smaller=smaller,
             limit=rounds.limits.get(spec.name),
         )

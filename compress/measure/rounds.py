@@ -8,7 +8,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from compress.base.cgroup import Throttled, throttled
@@ -19,12 +19,12 @@ from compress.energy.peaks import Peaks
 from compress.energy.sampler import Sampler
 from compress.measure import warmup, windows
 from compress.measure.attempts import OutOfMemory, attempt, in_words, within_memory
-from compress.measure.decode import Decoding, called
+from compress.measure.decode import Decoding, Stopping, called
 from compress.measure.disturbance import allowance, highest_clocks, least_disturbed, severity
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
 from compress.measure.limits import limit
-from compress.measure.models import Shelf
+from compress.measure.models import Shelf, end_tokens
 from compress.records.limit import Limit
 from compress.records.result import Kernel
 from compress.records.session import Ramp, Runner
@@ -69,6 +69,8 @@ class Rounds:
     throttling: Throttled = field(default_factory=Throttled)
     cache_bytes: dict[str, int] = field(default_factory=dict)
     limits: dict[str, Limit | None] = field(default_factory=dict)
+    lengths: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Tokens of the requests of a pass, of models that stop by themselves."""
     windows: int = 0
     repeats: int = 0
     disturbed: int = 0
@@ -80,7 +82,13 @@ class Rounds:
 
     def runnable(self, spec: Spec) -> Any:
         """Return what a window of this runner calls; the cache of a decode point is filled."""
-        return called(self.bench.shelf.take(spec).model, self.point, self.batches[0])
+        ends = self.ends if self.point.stop else ()
+        return called(self.bench.shelf.take(spec).model, self.point, self.batches[0], ends)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """End tokens of requests that stop."""
+        return end_tokens(self.bench.job)
 
     def each(self, specs: Sequence[Spec], work: Callable[[Spec], object]) -> None:
         """Do something with each of these runners. Those that fail take part no longer, and free their memory."""
@@ -171,6 +179,8 @@ class Rounds:
         bench = self.bench
         settings = bench.job.settings.model_copy(update={"preroll_s": 0.0}) if repeat else bench.job.settings
         model = self.runnable(spec)
+        if isinstance(model, Stopping) and spec.name not in self.lengths:
+            self.lengths[spec.name] = model.lengths(self.batches)
         window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler)
         self.windows += 1
         if isinstance(model, Decoding):

@@ -33,6 +33,10 @@ class Caching(ABC):
     def cache_bytes(self) -> int:
         """Bytes of the cache."""
 
+    def bytes_with(self, tokens: int, now: int) -> int:
+        """Return the bytes of the cache with so many tokens in each text, where it has `now` at present."""
+        return self.cache_bytes // now * tokens
+
 
 class Appending(Caching):
     """A runtime whose cache takes any number of tokens at once, and returns logits."""
@@ -83,13 +87,17 @@ class EagerCache(Caching):
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
+        self._cache, self._steps = self.new_cache(), 0
+        return self._run(ids)
+
+    def new_cache(self) -> Any:
+        """Return an empty cache."""
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self._model.config)
         if hasattr(cache, "activate_past_recording"):  # a sliding window drops tokens that `crop` needs
             cache.activate_past_recording()
-        self._cache, self._steps = cache, 0
-        return self._run(ids)
+        return cache
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""

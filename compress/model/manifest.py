@@ -112,6 +112,7 @@ class Extra(TypedDict, total=False):
     fingerprint: str
     runtime: Runtime
     attention: str
+    kv_cache: str
     padded_to: Annotated[int, Field(ge=1)] | None
     shapes: Shapes | None
     inputs: list[TensorInfo]

@@ -74,6 +74,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_empty(value: object) -> bool:
+    """Return whether a field is left out of a file: it is empty or false."""
+    return not value
+
+
 class _DatasetShape(TypedDict, total=False):
     __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
 
@@ -117,6 +122,7 @@ class _RecipeShape(TypedDict, total=False):
     steps: list[_StepShape]
     runtime: str
     attention: str
+    kv_cache: str
     padding: str
     seeds: list[int]
 

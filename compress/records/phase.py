@@ -14,10 +14,10 @@ EXAMPLES: Mapping[Phase, str] = {"prefill": "prompt", "decode": "generated token
 """Phase -> what an example of a batch is: costs per example, and break-even, count these; others count inferences."""
 
 
-def in_words(phase: str, batch_size: int, context: int | None, new_tokens: int | None) -> str:
+def in_words(phase: str, batch_size: int, context: int | None, new_tokens: int | None, stop: bool = False) -> str:
     """Return the name of a point: `decode, batch 1, context 128`."""
     if phase == "decode":
         return f"decode, batch {batch_size}, context {context}"
     if phase == "generate":
-        return f"generate {new_tokens}, batch {batch_size} x length {context}"
+        return f"generate {'up to ' if stop else ''}{new_tokens}, batch {batch_size} x length {context}"
     return f"prefill, batch {batch_size} x length {context}"

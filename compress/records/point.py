@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several, is_none
+from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several, is_empty, is_none
 from compress.records.limit import Limit
 from compress.records.natural import Natural
 from compress.records.phase import EXAMPLES, INFERENCE, Phase
@@ -121,6 +122,10 @@ class Point:
     before have decode points whose batches generate several."""
     new_tokens: Annotated[Several | None, Field(exclude_if=is_none)] = None
     """Tokens after which the cache of a decode point is cut back to its context; tokens of a request."""
+    stop: Annotated[bool, Field(exclude_if=is_empty)] = False
+    """Whether requests end with the end tokens of their texts, after `new_tokens` tokens at the latest."""
+    lengths: Annotated[tuple[Several, ...], Field(exclude_if=is_empty)] = ()
+    """Tokens of each request of a pass, with its end token, at a point whose requests can end."""
     cache_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """Bytes of keys and values of a batch when all new tokens are in the cache; None without a cache."""
     limit: Annotated[Limit | None, Field(exclude_if=is_none)] = None
@@ -136,7 +141,7 @@ class Point:
     def energy_per_token_j(self) -> Estimate | None:
         """Joules per generated token, otherwise per input token; tokens of padding are not counted."""
         e, own = self.energy_j, self.natural.texts.tokens_per_example if self.natural else None
-        length = self.generated_tokens or self.sequence_length or own
+        length = self.tokens_per_request or self.generated_tokens or self.sequence_length or own
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
 
     @property
@@ -153,6 +158,11 @@ class Point:
         if self.phase is None or self.generated_tokens not in (None, 1, self.new_tokens):
             return INFERENCE
         return EXAMPLES[self.phase]
+
+    @property
+    def tokens_per_request(self) -> float | None:
+        """Mean number of generated tokens of a request that can end; None for other points."""
+        return fmean(self.lengths) if self.lengths else None
 
     @property
     def sessions(self) -> int:

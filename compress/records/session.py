@@ -119,6 +119,9 @@ class Shape:
     new_tokens: Annotated[Several | None, Field(exclude_if=is_none)] = None
     """Tokens after which the cache of a decode point is cut back to its context; tokens of a request."""
 
+    stop: Annotated[bool, Field(exclude_if=_is_empty)] = False
+    """Whether requests end with the end tokens of their texts; `new_tokens` is then the largest number."""
+
     @property
     def per_batch(self) -> int | None:
         """Tokens that a batch generates for each example; None without any."""
@@ -162,6 +165,8 @@ class RunnerPoint:
     unused: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
     cache_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """Bytes of a language model's cache when it holds all new tokens; None without one."""
+    lengths: Annotated[tuple[Several, ...], Field(exclude_if=_is_empty)] = ()
+    """Tokens that each text of a pass got before it ended, with its end token, at a point whose requests can end."""
     smaller: Annotated[str | None, Field(exclude_if=is_none)] = None
     """Reason why its batches are smaller than the workload's; None if they are not."""
     limit: Annotated[Limit | None, Field(exclude_if=is_none)] = None

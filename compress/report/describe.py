@@ -101,6 +101,8 @@ def steps(result: Result) -> Iterable[str]:
         yield "no steps: the dense model"
     attention = result.recipe.get("attention", "auto")
     settings = "" if attention == "auto" else f", attention {attention}"
+    cache = result.recipe.get("kv_cache", "auto")
+    settings += "" if cache == "auto" else f", cache in {cache}"
     settings += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
     yield f"runtime {result.runtime}{settings}, {text.seeds(result)}"
 
@@ -148,6 +150,12 @@ def _point(point: Point) -> Iterable[str]:
     if point.natural is not None:
         yield from _natural(point.natural)
     yield f"  throughput {_throughput(point)}"
+    if point.lengths:
+        low, high = min(point.lengths), max(point.lengths)
+        yield (
+            f"  requests end after {point.tokens_per_request:.1f} tokens on average ({low} to {high}, "
+            f"{len(point.lengths)} requests); ratios compare requests, whose lengths differ between models"
+        )
     if point.cache_bytes is not None:
         yield f"  cache {point.cache_bytes / 1e6:.3g} MB with all new tokens"
     if (limited := of_the_limit(point)) is not None:
@@ -170,7 +178,7 @@ def _throughput(point: Point) -> str:
     per_second = point.throughput_per_s.value
     if point.phase == "prefill":
         return f"{per_second * (point.sequence_length or 0):.1f} prompt tokens per second"
-    tokens = point.generated_tokens
+    tokens = point.tokens_per_request or point.generated_tokens
     tokens_text = f"{per_second * tokens:.1f} generated tokens per second" if tokens else ""
     if point.phase == "decode" and tokens == 1:
         return tokens_text

@@ -153,6 +153,7 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
         "phase": p.phase if p else None,
         "example": p.example if p else None,
         "generated_tokens": p.generated_tokens if p else None,
+        "tokens_per_request": p.tokens_per_request if p else None,
         "headline": p.headline if p else None,
         "sessions": p.sessions if p else None,
         **_estimate("latency_per_batch_s", p.latency_s if p else None),

@@ -41,7 +41,11 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 
 
 def opened(model: Any) -> StatefulModel:
-    return saved(exported(model), model.config, StatefulModel)
+    """The model as a graph that computes in fp32, also on CPUs where OpenVINO prefers bf16."""
+    graph = saved(exported(model), model.config, StatefulModel)
+    exact = StatefulModel(graph.path, model.config, exact=True)
+    exact.kept = [graph]  # its folder lasts as long as the object
+    return exact
 
 
 def language(model: Any) -> Bundle:

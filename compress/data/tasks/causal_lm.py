@@ -34,16 +34,20 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
     """Return mismatches of model and examples, one sentence each. Padding needs no token here: it is masked."""
     problems = texts.text_problems(model, processor, examples, workload)
     problems += [] if problems else texts.vocabulary_problems(model, processor)
-    return problems + _position_problems(model, workload)
+    return problems + position_problems(model, workload)
 
 
-def _position_problems(model: Any, workload: WorkloadView) -> list[str]:
+def position_problems(model: Any, workload: WorkloadView) -> list[str]:
     """Return errors for operating points that generate beyond the model's positions."""
     limit = positions.limit(model)
     problems = []
     for point in (workload.headline_point, *workload.further_points):
         if point.generates and limit is not None and point.longest > limit:
             problems.append(f"has {limit} positions; the point of length {point.sequence_length} needs {point.longest}")
+        if point.stop and getattr(model.config.get_text_config(), "eos_token_id", None) is None:
+            problems.append(
+                "has no eos_token_id in config.json, so a point with stop would never end; set it, or drop stop"
+            )
     return problems
 
 

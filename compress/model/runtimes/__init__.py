@@ -15,7 +15,7 @@ from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
 from compress.model.packing.expanding import grouped_layers
 from compress.model.runtimes import providers
-from compress.model.runtimes.check import checked, checked_with_cache
+from compress.model.runtimes.check import checked, checked_with_cache, rounded_inputs
 from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.padded import Padded
 from compress.model.runtimes.sparse import take_sparse_kernels
@@ -38,7 +38,8 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         graph_runtime = GRAPHS[bundle.model.kind][0]
         if runtime not in ("auto", graph_runtime):
             raise InputError(f"runtime {runtime}: the model is a graph; expected runtime {graph_runtime}")
-        return replace(bundle, runtime=graph_runtime)
+        remarks = _remarks(bundle, bundle.model)
+        return replace(bundle, runtime=graph_runtime, notes=(*bundle.notes, *remarks))
     resolved = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
     kind = device_of(bundle.device).kind
     allowed = PLAIN_RUNTIMES[kind]
@@ -59,6 +60,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
             return replace(bundle, model=converted(checked(bundle, resolved)).eval(), runtime=resolved, notes=notes)
         with_cache = checked_with_cache(bundle).eval()
         integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
+        notes = (*notes, *_remarks(bundle, with_cache))
         return replace(bundle, model=with_cache, runtime=resolved, notes=notes, integers=integers)
     if resolved == "llama.cpp":
         from compress.model.runtimes.llama_check import checked_in_llama_cpp
@@ -78,21 +80,33 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     return replace(bundle, runtime=resolved)
 
 
+def _remarks(bundle: Bundle, graph: GraphModel) -> tuple[str, ...]:
+    """Return remarks on the numbers that a graph computes in, beside those of its weights."""
+    remark = rounded_inputs(bundle, graph)
+    return (remark,) if remark else ()
+
+
 def prepare(
     model: Any,
     runtime: str,
     attention: str = "auto",
     padded_to: int | None = None,
     layers: Mapping[str, Mapping[str, Any]] | None = None,
+    kv_cache: str = "auto",
 ) -> Any:
     """Return the module to run under `runtime`, with this attention: compiled for compile, else the model itself.
 
     `padded_to`: every batch of texts is padded to this many tokens. `layers`: entries of changed layers, which select
-    kernels. Raises InputError for an attention implementation that the model or this machine does not have.
+    kernels. `kv_cache`: int8 or int4 rounds the cache of a language model. Raises InputError for an attention
+    implementation that the model or this machine does not have, and for a model whose cache cannot be rounded.
     """
     take_sparse_kernels(model, layers or {})
     if attention != "auto":
         take_attention(model, attention)
+    if kv_cache != "auto":
+        from compress.model.rounded_cache import with_rounded_cache
+
+        return with_rounded_cache(model, kv_cache)
     if runtime == "compile" and not isinstance(model, GraphModel):
         from compress.model.runtimes.compiled import compile_model
 
@@ -103,7 +117,8 @@ def prepare(
 def runnable_artifact(model: Any, runtime: str, manifest: "Manifest") -> Any:
     """Apply `prepare` to a loaded artifact, with the settings in its manifest."""
     extra = manifest.extra
-    return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"), manifest.layers)
+    attention, cache = (str(extra.get(name, "auto")) for name in ("attention", "kv_cache"))
+    return prepare(model, runtime, attention, extra.get("padded_to"), manifest.layers, cache)
 
 
 def take_attention(model: Any, attention: str) -> None:

@@ -86,6 +86,30 @@ def agreement_with_cache(bundle: Bundle, runtime: Any, place: str) -> Agreement:
     return result
 
 
+def rounded_inputs(bundle: Bundle, graph: GraphModel) -> str | None:
+    """Return a note on products that round their inputs to 8 bits, with the change of the logits; None without any.
+
+    OpenVINO does so by default where a product's weight is stored in integers and the CPU has products of integers.
+    """
+    if graph.kind != "openvino":
+        return None
+    from compress.model.runtimes.openvino import OpenVinoModel
+
+    assert isinstance(graph, OpenVinoModel)
+    if not (size := graph.input_group):
+        return None
+    batch = check_batches(bundle)[0]
+    plain = type(graph)(graph.path, graph.config, rounds_inputs=False)
+    found = NONE.joined(plain(**batch).logits.float(), graph(**batch).logits.float())
+    if found.difference <= found.most(TOLERANCES[torch.float32]):
+        return None
+    return (
+        f"openvino rounds the inputs of products with integer weights to 8 bits, in groups of {size}, its default on "
+        f"this CPU: logits differ from those without by up to {found.difference:.2g} at a spread of "
+        f"{found.spread:.2g}; every figure includes it"
+    )
+
+
 def refuse(result: Agreement, dtype: torch.dtype, place: str) -> None:
     """Raise InputError for a graph whose logits differ from its model's."""
     most = result.most(TOLERANCES[dtype])

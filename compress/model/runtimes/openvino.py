@@ -37,9 +37,12 @@ class OpenVinoModel(GraphModel):
 
     kind: Literal["onnx", "openvino", "gguf", "genai"] = "openvino"
 
-    def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
+    def __init__(
+        self, path: Path, config: Any, temporary: bool = False, exact: bool = False, rounds_inputs: bool = True
+    ) -> None:
         """Open the graph. `temporary`: its folder is deleted with this object. `exact`: in fp32 on every CPU.
 
+        `rounds_inputs`: products with integer weights may round their inputs to 8 bits, as OpenVINO does by default.
         Raises InputError for int8 weights whose products this CPU cannot add.
         """
         super().__init__(path, config, temporary)
@@ -49,8 +52,9 @@ class OpenVinoModel(GraphModel):
                 f"{path}: an int8 graph for CPUs with VNNI; without it sums of 16 bits saturate: "
                 f"expected weights up to {HALF_RANGE}, got {self._largest}; quantize again here, or for onnxruntime"
             )
-        self._exact = exact
+        self._rounds_inputs = rounds_inputs and not exact
         self.bf16 = not exact and computes_bf16(torch.device("cpu"))
+        self._cache: dict[str, Any] = {"KV_CACHE_PRECISION": "bf16" if self.bf16 else "f32"}  # by default 8 bits
         self._request = self._compiled(profiled=False)
 
     def graph(self) -> Any:
@@ -71,13 +75,18 @@ class OpenVinoModel(GraphModel):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_HYPER_THREADING": True,  # else threads are limited to the physical cores
             "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
-            "KV_CACHE_PRECISION": "bf16" if self.bf16 else "f32",  # by default it would be 8 bits beside bf16
-            **({"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0} if self._exact else {}),  # else inputs may be rounded to 8 bits
+            **self._cache,
+            **({} if self._rounds_inputs else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}),
             "ENABLE_CPU_PINNING": not pinned_cores(),  # pinned, its threads would share this thread's core
             "PERF_COUNT": profiled,
         }
         with _on_all_cores():
             return openvino.Core().compile_model(self.graph(), "CPU", options).create_infer_request()
+
+    @property
+    def input_group(self) -> int:
+        """Inputs that share a scale where products with integer weights round them to 8 bits; 0 if none does."""
+        return int(self._request.get_compiled_model().get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE"))
 
     @property
     def inputs(self) -> tuple[str, ...]:
