@@ -273,8 +273,8 @@ OVERRIDES = [
     ("rounds", 7, "--set rounds=7: a field of prune and measure; write steps.N.rounds=7 or measure.rounds=7"),
     ("measure", "quik", "--set measure=quik measure.profile: input should be 'auto', 'quick', 'standard' or 'publish'; "
                         "did you mean quick?"),
-    ("runtime", "egar", "--set runtime=egar: input should be 'auto', 'eager', 'compile', 'onnxruntime', 'tensorrt' or "
-                        "'openvino'; did you mean eager?"),
+    ("runtime", "egar", "--set runtime=egar: input should be 'auto', 'eager', 'compile', 'onnxruntime', 'tensorrt', "
+                        "'openvino', 'llama.cpp' or 'onnxruntime-genai'; did you mean eager?"),
 ]  # fmt: skip
 
 
