@@ -76,11 +76,13 @@ def _by_value(settings: Settings) -> str:
         rounds += f" or {settings.budget_s:g} s of the session's rounds are over, after {FEWEST_ROUNDS} rounds at least"
     batches = f"{settings.least_batches} batch{'es' if settings.least_batches > 1 else ''}"
     least = f"{batches} (with an energy counter, {settings.least_movements} movements)"
+    halved = "; where memory ran out, half the batch for all models" if settings.halve_batch else ""
     return (
         f"profile {settings.profile}; {rounds}; windows of {settings.window_s:g} s, and of at least "
         f"{least if settings.least_movements else batches}; pre-rolls of {settings.preroll_s:g} s; warm-up until "
         f"steady, for at most {settings.warmup_s:g} s; operating points: {settings.points}; models in memory: "
         f"{settings.residency.replace('_', ' ')}; {settings.sessions} session{'s' if settings.sessions > 1 else ''}"
+        f"{halved}"
     )
 
 
