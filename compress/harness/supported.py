@@ -8,7 +8,7 @@ from compress.base.device import Device
 from compress.data.tasks import task_of
 from compress.model.runtimes import providers
 from compress.records.result import Machine
-from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, OPTIONAL, PLAIN_RUNTIMES, choose
+from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, NO_FOUR_BITS, OPTIONAL, PLAIN_RUNTIMES, choose
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
@@ -67,6 +67,8 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
             raise InputError(f"{place}: only language models keep a cache, and this is {task}; remove kv_cache")
         if runtime not in ("auto", "eager", "openvino"):
             raise InputError(f"{place}: {runtime} has no rounded cache; use runtime eager or openvino")
+        if recipe.kv_cache == "int4" and runtime == "openvino":
+            raise InputError(f"{place}: {NO_FOUR_BITS}")
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)
     return runtime

@@ -33,6 +33,11 @@ KERNELS_FROM: dict[tuple[Format, Backend], Capability] = {
     ("fp8", "torchao"): (8, 9),  # torch._scaled_mm: Ada
 }
 FP8_IN_BF16 = "fp8 on a GPU is computed in bf16 models only; put the step {method: cast, dtype: bf16} before it"
+NO_FOUR_BITS = (
+    "OpenVINO 2026.4 crashes when a cache of 4 bits is set back to its prompt, as decoding needs; use kv_cache int8, "
+    "or runtime eager"
+)
+"""Why a cache of 4 bits is not offered under OpenVINO."""
 DEVICES: tuple[DeviceKind, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of the package's own backend, torch: any rounding and scaling, no kernel."""

@@ -31,11 +31,11 @@ def starve(monkeypatch: pytest.MonkeyPatch, largest: Mapping[str, int]) -> None:
     """Let models run out of memory in windows of more examples than these, by name."""
     real = rounds.called
 
-    def called(model: Any, point: Any, batch: Any) -> Any:
+    def called(model: Any, point: Any, batch: Any, ends: Any = ()) -> Any:
         name = FP32 if model.dtype == torch.float32 else BF16
         if point.batch_size > largest.get(name, 10**6):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
-        return real(model, point, batch)
+        return real(model, point, batch, ends)
 
     monkeypatch.setattr(rounds, "called", called)
 
