@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from compress.analysis import reading as result_files
+from compress.analysis.among import read_among
 from compress.cli import app
 from compress.spec.steps import STEPS
 from tests.helpers import ROOT, environment
@@ -140,7 +140,7 @@ QUOTED = (
 @pytest.mark.parametrize(("page", "result"), QUOTED)
 def test_measured_examples_are_the_results_own(site: Path, page: str, result: str) -> None:
     (file,) = (ROOT / "results" / "reference").glob(f"{result}-*.json")
-    found = result_files.read(file)
+    found = read_among(file).result  # as its table states it
     assert found.verdict is not None
     assert found.headline is not None
     assert found.verdict_reference is not None

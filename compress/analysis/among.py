@@ -1,13 +1,14 @@
 """Results among the other recipes of their tables: one adjusted verdict in every command.
 
-A result file stores the verdict of its recipe alone. Commands that print or publish single results read the other
-results of the same folder too, find the table of each result, and adjust verdict and break-even as that table does
+A result file stores the verdict of its recipe alone. Commands that print or publish results read the other results of
+the same folder too, find the table of each result, and adjust verdict and break-even as that table does
 (`compress.analysis.odds`).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from compress.analysis.judging import with_margin
 from compress.analysis.odds import Adjusted, adjusted, breakeven_among, verdict_among
@@ -25,14 +26,14 @@ class Among:
 
     result: Result
     recipes: int
-    """Number of recipes of its table. 1 for a result alone, or for one that its table leaves out as superseded."""
+    """Number of recipes that they are adjusted for. 1 for a result alone, or one that its table leaves out."""
 
 
 def read_among(path: Path, margin: str | None = None) -> Among:
     """Return the result of a file, adjusted for the other results of its folder.
 
-    Files beside it that cannot be read are left out, as in the folder's table. Raises InputError if the file itself
-    cannot be read, or if the unit of `margin` does not fit its metric.
+    Files beside it that `compress pareto` would not read are left out. Raises InputError if the file itself cannot be
+    read, or if the unit of `margin` does not fit its metric.
     """
     (found,) = all_among([with_place(path)], margin)
     return found
@@ -43,9 +44,20 @@ def with_place(path: Path) -> tuple[Path, Result]:
     return path, read(path)
 
 
-def all_among(results: Sequence[tuple[Path, Result]], margin: str | None = None) -> list[Among]:
-    """Return results that were read from these files, adjusted for the other results of their folders."""
-    tables = {folder: _tables(folder, margin) for folder in {path.parent for path, _ in results}}
+def all_among(
+    results: Sequence[tuple[Path, Result]], margin: str | None = None, folders: Iterable[Path] = ()
+) -> list[Among]:
+    """Return results that were read from these files, adjusted for the other results of their folders.
+
+    A file below one of `folders` is adjusted for everything below that folder, as `compress pareto` does.
+    """
+    whole = {folder: _tables(files.read_all(folder)[0], margin) for folder in folders}
+    tables: dict[Path, list[Table]] = {}
+    for path, _ in results:
+        above = [folder for folder in whole if path.is_relative_to(folder)]
+        if path.parent not in tables:
+            beside = whole[above[0]] if above else _tables(files.read_all(path.parent, below=False)[0], margin)
+            tables[path.parent] = beside
     own = [result for _, result in results]
     own = own if margin is None else with_margin(own, margin)
     return [among(result, tables[path.parent]) for (path, _), result in zip(results, own, strict=True)]
@@ -54,8 +66,10 @@ def all_among(results: Sequence[tuple[Path, Result]], margin: str | None = None)
 def among(result: Result, tables: Iterable[Table]) -> Among:
     """Return the result as the one of these tables states it that has it as a row, else unchanged."""
     for table in tables:
-        if any(_is_same(row, result) for row in table.results):
-            return Among(with_adjusted(result, adjusted(table).get(result.name)), len(table.results))
+        rows = [row for row in table.results if _key(row) == _key(result)]
+        if result in rows or len(rows) == 1:
+            family = adjusted(table)
+            return Among(with_adjusted(result, family.get(result.name)), len(family) or 1)
     return Among(result, 1)
 
 
@@ -68,15 +82,23 @@ def with_adjusted(result: Result, cost: Adjusted | None) -> Result:
     return replace(result, verdict=verdict, breakeven=even, points=points)
 
 
-def _tables(folder: Path, margin: str | None) -> list[Table]:
-    """Return the tables of the readable results that lie directly in a folder."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(files.read(path))
-        except InputError:
-            continue  # the folder's table names files that cannot be read
-    return group(_fitting(rejudged(found), margin))
+def tables_of(results: Iterable[tuple[Path, Result]]) -> list[Table]:
+    """Return the tables that hold these results, which are or would be in these files, with the results beside them."""
+    by_folder: dict[Path, list[Result]] = {}
+    for path, result in results:
+        by_folder.setdefault(path.parent, []).append(result)
+    found: list[Table] = []
+    for folder, own in by_folder.items():
+        keys = {_key(result) for result in own}
+        beside = rejudged(files.read_all(folder, below=False)[0]) if folder.is_dir() else []
+        written = {_key(result) for result in beside}
+        tables = group([*beside, *(result for result in own if _key(result) not in written)])
+        found += [table for table in tables if keys & {_key(row) for row in (*table.results, *table.failed)}]
+    return found
+
+
+def _tables(results: Sequence[Result], margin: str | None) -> list[Table]:
+    return group(_fitting(rejudged(list(results)), margin))
 
 
 def _fitting(results: Sequence[Result], margin: str | None) -> list[Result]:
@@ -92,5 +114,7 @@ def _fitting(results: Sequence[Result], margin: str | None) -> list[Result]:
     return fitting
 
 
-def _is_same(row: Result, result: Result) -> bool:
-    return (row.name, row.created, row.session) == (result.name, result.created, result.session)
+def _key(result: Result) -> tuple[Any, ...]:
+    """Return what tells measurements apart: recipe, time, session, machine, limit, and the meter of the headline."""
+    meter = result.headline.energy_source if result.headline is not None else None
+    return (result.name, result.created, result.session, result.machine.id, result.machine.device, result.limit, meter)

@@ -19,7 +19,7 @@ from compress.analysis.pairs import across, cost_differences, paired_rows, quali
 from compress.analysis.pareto import Candidate, Table, candidates, point_cost, ranked
 from compress.analysis.resampling import RESAMPLES, cost_deviations, quality_deviations, session_effects
 from compress.analysis.sentence import HOLM
-from compress.analysis.verdict import Axis, cost_axis
+from compress.analysis.verdict import NEVER, Axis, cost_axis
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import BreakEven, Result, Unit, Verdict, Word
@@ -123,7 +123,9 @@ def word_among(word: Word, among: Adjusted | None) -> Word:
 def breakeven_among(result: Result, among: Adjusted | None) -> BreakEven | None:
     """Return the break-even, or why there is none if the verdict among all recipes of the table shows no saving."""
     even, verdict = result.breakeven, verdict_among(result, among)
-    if even is None or even.reason is not None or verdict is None or verdict.word == "SAVES":
+    if even is None or verdict is None or verdict.word == "SAVES":
+        return even
+    if even.reason is not None and not (even.reason.startswith(NEVER) and verdict.word != "COSTS MORE"):
         return even
     return BreakEven(None, even.unit, even.point, "no saving is shown among all recipes of the table")
 

@@ -40,6 +40,8 @@ from compress.records.stats import SESSION_SPREAD, Estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not a meter."""
+NEVER = "never: costs more"
+"""Beginning of the reason of a break-even that a measured cost excludes."""
 CAUSES = {
     "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",
@@ -222,7 +224,7 @@ def breakeven(
         return BreakEven(None, None, where, f"no paired ratio to {name}")
     axis, estimate = cost_axis(ratio, point.energy_source)
     if estimate.low > 1:
-        return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
+        return BreakEven(None, None, where, f"{NEVER} {axis} than {name}")
     correlation = ratio.correlation_energy if axis == "energy" else ratio.correlation
     saved = saved_per_example(point, reference, axis, 0.0 if correlation is None else correlation.upper)
     if estimate.high >= 1 or saved is None or saved.low <= 0:

@@ -72,7 +72,14 @@ class Drawn:
 class Lines:
     """A line at most every `LINE_S` seconds, printed from `advance`: no thread wakes up during a measurement."""
 
-    def __init__(self, description: str, total: float, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        description: str,
+        total: float,
+        clock: Callable[[], float] = time.monotonic,
+        estimated: bool = False,
+    ):
+        self._estimated = estimated
         self._description, self._total, self._clock = description, total, clock
         self._done = 0.0
         self._begun = self._last = clock()
@@ -81,9 +88,13 @@ class Lines:
         """Count `by` units, and print a line if one is due."""
         self._done += by
         now = self._clock()
-        if now - self._last < LINE_S or not 0 < self._done < self._total:
+        over = self._done >= self._total
+        if now - self._last < LINE_S or self._done <= 0 or (over and not self._estimated):
             return
         self._last = now
+        if over:
+            say(f"  {self._description}: {self._done:.0f} of {self._total:.0f}, {duration(now - self._begun)} so far")
+            return
         left_s = (now - self._begun) * (self._total - self._done) / self._done
         share = 100 * self._done / self._total
         say(f"  {self._description}: {self._done:.0f} of {self._total:.0f} ({share:.0f} %), {duration(left_s)} left")
@@ -118,8 +129,10 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def bar(description: str, total: float | None) -> Iterator[Bar]:
+def bar(description: str, total: float | None, estimated: bool = False) -> Iterator[Bar]:
     """Show a progress bar of `total` units (None: unknown) on a terminal until the block ends; elsewhere print lines.
+
+    `estimated`: the total may be exceeded, and lines go on then.
 
     A bar inside another bar is not shown: the outer bar shows the progress of the whole.
     """
@@ -134,7 +147,7 @@ def bar(description: str, total: float | None) -> Iterator[Bar]:
             with beating(lambda passed_s: f"  {description}: {duration(passed_s)} so far"):
                 yield Still()
         else:
-            yield Lines(description, total)
+            yield Lines(description, total, estimated=estimated)
     finally:
         _SCREEN.release()
 

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -90,16 +90,20 @@ def external(
     error: Annotated[float | None, typer.Option(help="The meter's error by its calibration, in percent.")] = None,
 ) -> None:
     """Add the energy recorded by an external meter to results. New readings replace those added before."""
+    from compress.analysis.among import tables_of
     from compress.analysis.external import attach
-    from compress.analysis.pareto import group
     from compress.records.by_name import found
 
     if error is not None and not 0 <= error < 100:
         raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")
     relative = None if error is None else error / 100
     results = gathered(partial(found, path) for path in results)
-    updated, problems = attempted(partial(attach, path, readings, boundary, calibration, relative) for path in results)
+
+    def attached(path: Path) -> tuple[Path, Any]:
+        return path, attach(path, readings, boundary, calibration, relative)
+
+    updated, problems = attempted(partial(attached, path) for path in results)
     if updated:
-        print_tables(group(updated))
+        print_tables(tables_of(updated))
     if problems:
         raise InputError(problems)

@@ -181,7 +181,7 @@ def show(
 
     results = gathered(partial(found, path) for path in results)
     read_results, problems = attempted(partial(with_place, path) for path in named(results))
-    for place, judged in enumerate(all_among(read_results, margin)):
+    for place, judged in enumerate(all_among(read_results, margin, filter(is_folder, results))):
         print("", end="\n" if place else "")
         report.print_result(judged.result, console(), judged.recipes)
     if any(is_folder(path) for path in results) and read_results:

@@ -53,9 +53,10 @@ def run(
 ) -> None:
     """Run recipes in one session with shared references, and write one result per recipe."""
     insist(GO_ON)
-    from compress.analysis.pareto import group
+    from compress.analysis.among import tables_of
     from compress.harness.plan import Options
     from compress.harness.run import run_all
+    from compress.records.files import own_path
 
     loaded = load_recipes(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
@@ -66,7 +67,7 @@ def run(
             print(line)
         return
     finished = run_all(loaded, options)
-    print_tables(group(finished), out)
+    print_tables(tables_of((out / own_path(result), result) for result in finished), out)
     for line in places(finished, out):
         print(line, file=sys.stderr)
     failures = [result for result in finished if result.error is not None]

@@ -99,6 +99,16 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     machine = machines.describe(pick(options.device))
     recipes, _, excluded = fitting(recipes, options, machine)
+    return [*(f"  {line}" for line in excluded), *planned_lines(recipes, options, machine)]
+
+
+def makes_workload(recipes: Sequence[Recipe], options: Options) -> bool:
+    """Return whether a run first makes an offline workload."""
+    return any(_unmade(options.workload or recipe.workload) is not None for recipe in recipes)
+
+
+def planned_lines(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[str]:
+    """Return the same lines for recipes that the device can run."""
     named = {recipe.name: _unmade(options.workload or recipe.workload) for recipe in recipes}
     made = [recipe for recipe in recipes if named[recipe.name] is None]
     plans = plan(made, options, machine) if made else []
@@ -115,7 +125,7 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     for recipe in recipes:
         if (unmade := named[recipe.name]) is not None:
             work.append(Work(recipe, unmade, GUESSED_BYTES, unmade=unmade.model.removeprefix(OFFLINE)))
-    return [*(f"  {line}" for line in excluded), *lines(work, options, machine)]
+    return list(lines(work, options, machine))
 
 
 def _unmade(workload: str) -> Workload | None:

@@ -31,7 +31,7 @@ from compress.harness.assemble import Built, assemble, failed
 from compress.harness.contradictions import contradicting_groups
 from compress.harness.engine import engine
 from compress.harness.pacing import note_session
-from compress.harness.plan import Options, Planned, plan, standing
+from compress.harness.plan import Options, Planned, fitting, plan, standing
 from compress.harness.references import build_references
 from compress.harness.writing import Measured, write_failure
 from compress.measure.job import Job, Spec
@@ -96,6 +96,14 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     device = pick(options.device)
     machine = machines.describe(device)
+    recipes, _, excluded = fitting(recipes, options, machine)
+    for line in excluded:
+        say(line)
+    makes_workload = forecast.makes_workload(recipes, options)
+    if makes_workload:  # the plan comes before its first stage
+        say("plan")
+        for line in forecast.planned_lines(recipes, options, machine):
+            say(line)
     plans = plan(recipes, options, machine)
     launched = processes() > 1
     if launched:
@@ -113,8 +121,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     gathered(partial(building.check_places, planned) for group in by_workload.values() for planned in group)
     if by_workload:
         quiet_transformers()
-        say("plan")
-        for line in forecast.lines(forecast.of_plans(plans, finished, options, machine), options, machine):
+        ahead = forecast.of_plans(plans, finished, options, machine)
+        for line in () if makes_workload else ("plan", *forecast.lines(ahead, options, machine)):
             say(line)
     else:
         end_training()

@@ -62,7 +62,8 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
     start = time.monotonic()
     index, elapsed_s = 0, 0.0
     ratios: dict[tuple[str, str], Estimate] = {}
-    with bar(f"measuring {label}", settings.rounds if settings.precision is None else settings.budget_s) as running:
+    total = settings.rounds if settings.precision is None else settings.budget_s
+    with bar(f"measuring {label}", total, estimated=settings.precision is not None) as running:
         while rounds.live:
             index += 1
             rounds.round(index)

@@ -34,7 +34,8 @@ def found(word: Path, folder: Path = RESULTS) -> Path:
     if files:
         raise InputError(f"{word}: {len(files)} results have this name; expected the file of one: {_listed(files)}")
     raise InputError(
-        f"{word}: no such file, and no result of this recipe in {folder}{did_you_mean(str(word), recipes)}"
+        f"{word}: no such file, and no result of this recipe in {folder}{did_you_mean(str(word), recipes)}; "
+        f"first run it: python -m compress run {word}"
     )
 
 

@@ -119,20 +119,23 @@ def refuse_other(path: Path) -> None:
         return
 
 
-def read_all(root: Path) -> tuple[list[Result], list[str]]:
-    """Return all results below `root`, sorted by path, and one sentence per file that could not be read."""
-    results, foreign, damaged = read_known(root)
+def read_all(root: Path, below: bool = True) -> tuple[list[Result], list[str]]:
+    """Return all results below `root`, sorted by path, and one sentence per file that could not be read.
+
+    `below`: also those in folders of it.
+    """
+    results, foreign, damaged = read_known(root, below)
     return results, [*foreign, *damaged]
 
 
-def read_known(root: Path) -> tuple[list[Result], list[str], list[str]]:
+def read_known(root: Path, below: bool = True) -> tuple[list[Result], list[str], list[str]]:
     """Return all results below `root`, one sentence per file that is not a result, and one per damaged result."""
     if not is_folder(root):
         raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
     results: list[Result] = []
     foreign: list[str] = []
     damaged: list[str] = []
-    paths, problems = _result_files(root)
+    paths, problems = _result_files(root, below)
     for path in paths:
         try:
             results.append(read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result")))
@@ -174,10 +177,11 @@ def named(paths: Iterable[Path]) -> list[Path]:
     return [file for path in paths for file in (_result_files(path)[0] if is_folder(path) else [path])]
 
 
-def _result_files(root: Path) -> tuple[list[Path], list[str]]:
+def _result_files(root: Path, below: bool = True) -> tuple[list[Path], list[str]]:
     """Return the result files below `root`, and one sentence per folder that cannot be listed.
 
-    Shipped results (`results/reference`) are only listed if `root` is that folder.
+    Without `below`, folders of it are left out. Shipped results (`results/reference`) are only listed if `root` is that
+    folder.
     """
     paths: list[Path] = []
     problems: list[str] = []
@@ -190,4 +194,6 @@ def _result_files(root: Path) -> tuple[list[Path], list[str]]:
         folders[:] = [name for name in folders if name not in excluded]
         listed = (name for name in (*files, *folders) if name.endswith(".json") and not name.startswith("."))
         paths += [Path(place, name) for name in listed]
+        if not below:
+            break
     return sorted(paths), problems

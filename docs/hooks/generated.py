@@ -30,6 +30,7 @@ from mkdocs.structure.files import File, Files
 
 import recipes as shipped
 from compress.analysis import reading as result_files
+from compress.analysis.among import all_among, read_among
 from compress.analysis.pareto import group
 from compress.analysis.verdict import MEASURED
 from compress.base.config import Config
@@ -65,7 +66,7 @@ def on_files(files: Files, config: Any) -> Files:
     """The files of the site, with the pictures among them."""
     files.append(File.generated(config, "pictures/pareto.png", abs_src_path=str(REFERENCE / "pareto.png")))
     for name, draw in drawn.PICTURES.items():
-        files.append(File.generated(config, f"pictures/{name}.svg", content=draw(_results("minilm-sst2"))))
+        files.append(File.generated(config, f"pictures/{name}.svg", content=draw(_judged("minilm-sst2"))))
     files.append(File.generated(config, "pictures/rooms.svg", content=rooms.draw()))
     files.append(File.generated(config, "pictures/trace.svg", content=_trace("gpu/minilm-sst2-b32-l64/graphs_student")))
     return files
@@ -282,13 +283,19 @@ def _named(name: str) -> tuple[Path, Result]:
     files = sorted(place.glob(f"{recipe_name}-{'cuda' if on_gpu else 'cpu'}-*.json"))
     if not files:
         raise ValueError(f"measured: no result of {name} in {place}")
-    found = [(file, result_files.read(file)) for file in files]  # of several machines the newest
+    found = [(file, read_among(file).result) for file in files]  # of several machines the newest
     return max(found, key=lambda each: each[1].created)
 
 
 @cache
 def _results(workload: str) -> tuple[Result, ...]:
     return tuple(map(result_files.read, sorted((REFERENCE / workload).glob("*.json"))))
+
+
+def _judged(workload: str) -> list[Result]:
+    """The results with the verdicts that their table states."""
+    files = sorted((REFERENCE / workload).glob("*.json"))
+    return [found.result for found in all_among(list(zip(files, _results(workload), strict=True)))]
 
 
 def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from compress.base import devices
 from compress.base.devices import pick
+from compress.base.errors import InputError
 from compress.data.workload import Workload
 from compress.harness import forecast
 from compress.harness.forecast import Work, lines
@@ -193,6 +194,21 @@ def test_a_run_prints_its_plan_and_the_next_one_knows_its_times(
     assert out.splitlines() == ["  unchanged     bert_bf16: results on disk are reused"]
     code, out, _ = run(*command, "--rebuild", "--dry-run")
     assert "rough" not in out and out.splitlines()[0].startswith("  compress      bert_bf16: ")
+
+
+def test_the_plan_comes_before_an_offline_workload_is_trained(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begins(name: str) -> Path:
+        raise InputError(f"training of {name} begins")
+
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("compress.data.offline.ensure", begins)
+    places = ("--out", tmp_path / "results", "--artifacts", tmp_path / "artifacts")
+    code, _, err = run("run", "bert_int8", "--device", "cpu", *places)
+    assert code == 2
+    assert err.index("plan\n  workload      stdlib-bert is made, once: ") < err.index("  together ")
+    assert err.index("  together ") < err.index("training of stdlib-bert begins")
 
 
 def test_a_graph_in_the_cache_is_not_exported_again(

@@ -166,6 +166,18 @@ def test_what_is_over_sooner_says_nothing(printed_lines: list[str]) -> None:
     assert printed_lines == []
 
 
+def test_a_budget_that_is_exceeded_still_has_a_line_every_half_minute(printed_lines: list[str]) -> None:
+    """A first round may take longer than the whole budget of a point."""
+    now = [0.0]
+    lines = Lines("measuring batch 8", 20, clock=lambda: now[0], estimated=True)
+    for now[0] in (25.0, 60.0, 90.0):
+        lines.advance(now[0])
+    assert printed_lines == [
+        "  measuring batch 8: 85 of 20, 1 min 0 s so far",
+        "  measuring batch 8: 175 of 20, 1 min 30 s so far",
+    ]
+
+
 def test_work_of_unknown_length_says_how_long_it_has_taken(printed_lines: list[str]) -> None:
     with beating(lambda passed_s: f"sh: {duration(passed_s)} so far", period_s=0.01):
         deadline = time.monotonic() + 30

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from compress.analysis.reading import read
+from compress.analysis.among import read_among
 from compress.analysis.verdict import same_point
 from compress.base.config import InputError, did_you_mean
 from compress.base.errors import gathered
@@ -87,7 +87,7 @@ def write_chart(paths: Sequence[Path], kind: str, out: Path) -> Path:
 
 def _source(path: Path) -> Source:
     """Read a result. Raises InputError if the recipe failed."""
-    result = read(path)
+    result = read_among(path).result
     if result.error is not None:
         raise InputError(f"{path}: the recipe failed ({first_line(result)}); there is nothing to draw")
     return Source(path, result)

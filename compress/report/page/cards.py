@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from compress.analysis.among import with_adjusted
+from compress.analysis.odds import adjusted
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
 from compress.records.result import BreakEven, Layer, Point, Reference, Result
@@ -35,6 +37,7 @@ def card(result: Result, table: Table, traces: Traces) -> Plain:
 
     The sentence of the verdict is in the table's row, and notes on all recipes are below the table.
     """
+    result = with_adjusted(result, adjusted(table).get(result.name))
     reference = next((r for r in table.references if r.name == table.reference), None)
     own = result.verdict_reference or reference  # the reference of its own session
     session = traces.session(result.session, result.further_traces)

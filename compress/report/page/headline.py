@@ -4,10 +4,10 @@ Its interval is simultaneous for all rows of the table (Bonferroni), because it 
 """
 
 from compress.analysis.loss import lost, margin_of
-from compress.analysis.odds import adjusted, adjusted_on_axis, saves, word_among
+from compress.analysis.odds import adjusted, adjusted_on_axis, breakeven_among, saves, word_among
 from compress.analysis.pareto import Table
 from compress.analysis.sentence import accuracy_words, percent
-from compress.records.result import Result
+from compress.records.result import BreakEven, Result
 from compress.report.text import count, first_line, plain
 
 
@@ -53,17 +53,17 @@ def _saving(result: Result, table: Table) -> str:
     assert accuracy is not None
     saved, least, most = (100 * (1 - v) for v in (cost.value, cost.high, cost.low))
     interval = f"{percent(least)} to {percent(most)}" if cost.high < 1 else f"{least:z.2g} to {percent(most)}"
+    pays = _pays(breakeven_among(result, adjusted(table).get(result.name)))
     how = f"{' adjusted' if adjusted(table) else ''}{among.note}"
     with_less, what = ("with", "energy") if table.axis == "energy" else ("in", "time")
     return (
         f"{result.name} answers {with_less} {percent(saved)} % less {what} than {table.reference} "
         f"({interval} %{how})"
-        f"{accuracy_words(accuracy, margin_of(accuracy, result.margin))}{_pays(result)}{_why_time(table)}"
+        f"{accuracy_words(accuracy, margin_of(accuracy, result.margin))}{pays}{_why_time(table)}"
     )
 
 
-def _pays(result: Result) -> str:
-    even = result.breakeven
+def _pays(even: BreakEven | None) -> str:
     if even is not None and even.at_most is not None:
         return f"; compression breaks even after at most {count(even.at_most)} inferences"
     if even is None or even.inferences is None:

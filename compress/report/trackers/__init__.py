@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from compress.analysis.among import all_among, with_place
 from compress.base.config import InputError, did_you_mean
 from compress.base.errors import gathered
 from compress.report.trackers.facts import Facts, facts
@@ -45,7 +46,9 @@ def track(paths: Sequence[Path], to: str, folder: Path | None = None, project: s
     tracker = TRACKERS[to]
     if find_spec(tracker.package) is None:
         raise InputError(f"--to {to}: {tracker.package} is not installed; pip install {tracker.package}")
-    exports: list[Facts] = gathered(partial(facts, path) for path in paths)
+    read = gathered(partial(with_place, path) for path in paths)
+    judged = zip(read, all_among(read), strict=True)
+    exports: list[Facts] = gathered(partial(facts, path, among.result) for (path, _), among in judged)
     send = import_module(f"compress.report.trackers.{to}").send
     return [f"{export.run}: {send(export, folder, project)}{export.untraced}" for export in exports]
 

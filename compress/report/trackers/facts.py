@@ -50,9 +50,12 @@ class Facts:
     """Why there is no power trace; empty if there is one."""
 
 
-def facts(path: Path) -> Facts:
-    """Return the facts of a result file. Raises InputError if it cannot be read."""
-    result = read_among(path).result
+def facts(path: Path, result: Result | None = None) -> Facts:
+    """Return the facts of a result file, with the verdict that its table states.
+
+    `result`: that of the file, if it is adjusted already. Raises InputError if the file cannot be read.
+    """
+    result = result or read_among(path).result
     lines = [line for line in sheet.records(group([result])) if line["kind"] != "reference"]
     power, untraced = _power(path, result)
     return Facts(
