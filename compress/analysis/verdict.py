@@ -39,9 +39,9 @@ from compress.records.result import (
 from compress.records.stats import SESSION_SPREAD, Estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
+"""Energy sources that are meters; `modelled` is not a meter."""
 NEVER = "never: costs more"
 """Beginning of the reason of a break-even that a measured cost excludes."""
-"""Energy sources that are meters; `modelled` is not a meter."""
 CAUSES = {
     "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",

@@ -22,7 +22,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_what_is_proposed_passes_the_checks_of_a_run(model: str, workload: Path) -> None:
+def test_what_is_proposed_passes_the_checks_of_a_run(
+    model: str, workload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "computes_bf16", lambda _: False)
     names = suggested(model, "text-classification", trains=True)
     assert names is not None and names[0] == "bert_int8"
     assert {"bert_prune", "bert_distill", "openvino_int8"} <= set(names)
