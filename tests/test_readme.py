@@ -180,6 +180,8 @@ MADE = [(page, text) for page in PAGES for kind, text in blocks(page) if kind ==
 MADE = [
     (page, text) for page, text in MADE if "cost: " not in text
 ]  # a cost is that of a workload's point: its page runs it
+OF_LANGUAGE = [text for _, text in MADE if "\nworkload: my-llm.yaml" in text]
+MADE = [(page, text) for page, text in MADE if text not in OF_LANGUAGE]
 
 
 @pytest.mark.usefixtures("folder")
@@ -201,6 +203,26 @@ def test_every_recipe_of_the_documentation_makes_a_model_that_answers(page: Path
             answer = smaller(**words(["the film was good", "a cold end"], padding=True, return_tensors="pt")).logits
         assert answer.shape == (2, 2), page
         assert torch.isfinite(answer).all(), page
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("text", OF_LANGUAGE, ids=[text.split(":", 1)[0].removeprefix("# ") for text in OF_LANGUAGE])
+def test_every_recipe_of_a_language_model_makes_one_that_answers(text: str) -> None:
+    import datasets
+    import torch
+
+    from compress import apply
+    from tests.export import made as language
+
+    pytest.importorskip("xllamacpp")
+    Path("page.yaml").write_text(text)
+    train = datasets.Dataset.from_dict({"text": language.TEXT})
+    smaller = apply(Recipe.load("page.yaml"), language.llama(), language.tokenizer("smollm"), train)
+    ids = torch.randint(4, 90, (2, 9))
+    with torch.no_grad():
+        logits = smaller(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    assert logits.shape[:2] == (2, 9)
+    assert torch.isfinite(logits).all()
 
 
 def trained() -> Any:

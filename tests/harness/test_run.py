@@ -134,7 +134,8 @@ def test_references_are_always_there_and_one_of_them_carries_the_verdicts(
     assert all(reference.size.stored_bytes > 0 for reference in result.references)
     assert sum(reference.verdict_reference for reference in result.references) == 1
     assert result.verdict_reference is not None
-    assert result.verdict_reference.name == ("bf16 eager" if "bf16 eager" in names else "fp32 eager")
+    slower = any("bf16 eager costs more than fp32 eager on this device" in note for note in result.notes)
+    assert result.verdict_reference.name == ("bf16 eager" if "bf16 eager" in names and not slower else "fp32 eager")
 
 
 def test_int8_reports_its_batch_sensitivity_and_is_evaluated_at_the_headline_batch(
