@@ -59,14 +59,14 @@ def tokenizer() -> Any:
     )  # fmt: skip
 
 
-def bert(seed: int = 0, layers: int = 2) -> Any:
+def bert(seed: int = 0, layers: int = 2, width: int = 32) -> Any:
     """A small BERT classifier with random weights."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64,
+        vocab_size=64, hidden_size=width, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64,
         max_position_embeddings=64, num_labels=2,
     )  # fmt: skip
     return BertForSequenceClassification(config).eval()

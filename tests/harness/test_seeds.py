@@ -24,7 +24,7 @@ from compress.records.result import Result
 from compress.report.describe import describe as lines_of
 from tests.helpers import SHORT
 
-STEP = {"method": "distill", "keep_every": 2, "max_steps": 4, "batch_size": 8, "learning_rate": 0.02, "dropout": True}
+STEP = {"method": "distill", "keep_every": 2, "max_steps": 4, "batch_size": 8, "learning_rate": 0.05, "dropout": True}
 
 
 def recipe(**fields: Any) -> Recipe:
