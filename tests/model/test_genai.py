@@ -68,6 +68,20 @@ def test_padding_changes_no_token() -> None:
     assert torch.allclose(found[0, :12], logits(model, IDS[:1, :12])[0], atol=FP32)
 
 
+def test_threads_on_cores_of_their_own_change_no_logit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions have a thread per core; tests have one thread."""
+    model = made.llama().eval()
+    one = checked_in_genai(bundle(model))
+    before = torch.get_num_threads()
+    monkeypatch.setattr("compress.model.runtimes.genai.pinned_cores", lambda: [0, 0])
+    try:
+        torch.set_num_threads(2)
+        two = GenaiModel(one.path, model.config)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(logits(two, IDS), logits(one, IDS), atol=FP32)
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [8, 4])
 def test_an_artifact_has_our_integers_and_opens_in_onnxruntime_genai(

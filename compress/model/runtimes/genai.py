@@ -42,7 +42,7 @@ class GenaiModel(GraphModel, Appending):
         options: dict[str, Any] = {"intra_op_num_threads": threads}
         if 1 < threads <= len(cores):  # as for graphs of onnxruntime: its threads would share this thread's core
             pins = ";".join(str(core + 1) for core in cores[1:threads])
-            options["config_entries"] = {"session.intra_op_thread_affinities": pins}
+            options["session.intra_op_thread_affinities"] = pins
         try:
             settings = self._library.Config(str(self.path.parent))
             settings.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
