@@ -67,7 +67,8 @@ def run(
             print(line)
         return
     finished = run_all(loaded, options)
-    print_tables(tables_of((out / own_path(result), result) for result in finished), out)
+    if finished:  # nothing, if --fitting left all recipes out, which it has stated
+        print_tables(tables_of((out / own_path(result), result) for result in finished), out)
     for line in places(finished, out):
         print(line, file=sys.stderr)
     failures = [result for result in finished if result.error is not None]

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from compress.analysis.pareto import group
 from compress.analysis.sessions import disagreements
 from compress.records import files as result_files
@@ -66,6 +68,9 @@ def test_a_run_measures_contradicting_sessions_again_together(workload: Path, tm
         done = compress("run", name, "--workload", workload, *QUICK, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     dense = read_result(tmp_path, "bert_dense")
+    half = read_result(tmp_path, "bert_bf16")
+    if dense.verdict_reference.name != half.verdict_reference.name:
+        pytest.skip("bf16 and fp32 cost about the same on this device: the two runs compare with different references")
     others = [r for r in dense.references if not r.verdict_reference]
     if not others:  # a machine without native bf16: nothing can contradict
         return
