@@ -115,6 +115,6 @@ def _fitting(results: Sequence[Result], margin: str | None) -> list[Result]:
 
 
 def _key(result: Result) -> tuple[Any, ...]:
-    """Return what tells measurements apart: recipe, time, session, machine, limit, and the meter of the headline."""
+    """Return the key of a measurement: recipe, time, session, machine, limit, and the meter of the headline."""
     meter = result.headline.energy_source if result.headline is not None else None
     return (result.name, result.created, result.session, result.machine.id, result.machine.device, result.limit, meter)

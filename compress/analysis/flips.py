@@ -39,17 +39,17 @@ def sentence(of: Map) -> str:
         verb = WORDS[next(iter(signs.values()))]
         of_how_many = "all" if len(signs) == len(of.cells) else f"the {len(signs)} decided of"
         points = f"{of_how_many} {len(of.cells)} points"
-        said = f"{name} {verb} {costs} at {points} of the map {against}: the sign does not flip."
-        return f"{said} {open_words}".rstrip()
+        stated = f"{name} {verb} {costs} at {points} of the map {against}: the sign does not flip."
+        return f"{stated} {open_words}".rstrip()
     where = _corner_words(signs, True, unit), _corner_words(signs, False, unit)
     if where[0]:
-        said = f"saves {costs} {where[0]} and costs more at every other decided point"
+        stated = f"saves {costs} {where[0]} and costs more at every other decided point"
     elif where[1]:
-        said = f"costs more {costs} {where[1]} and saves at every other decided point"
+        stated = f"costs more {costs} {where[1]} and saves at every other decided point"
     else:
-        said = f"{_row_words(signs, unit)} ({costs})"
+        stated = f"{_row_words(signs, unit)} ({costs})"
     flips = _flip_words(signs, unit)
-    return f"{name} {said}, {against}: the sign flips {flips}. {open_words}".rstrip()
+    return f"{name} {stated}, {against}: the sign flips {flips}. {open_words}".rstrip()
 
 
 def noun(of: Map) -> str:

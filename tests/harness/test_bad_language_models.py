@@ -79,9 +79,9 @@ def test_a_tokenizer_whose_ordinary_tokens_have_no_embedding_is_refused_even_if_
         small.resize_token_embeddings(24)
         small.save_pretrained(folder)
 
-    told = refused(saved(tmp_path, narrow))
-    assert "has 24 token embeddings, but its tokenizer has 4 tokens beyond them" in told
-    assert "use the model's own tokenizer" in told
+    message = refused(saved(tmp_path, narrow))
+    assert "has 24 token embeddings, but its tokenizer has 4 tokens beyond them" in message
+    assert "use the model's own tokenizer" in message
 
 
 def test_added_tokens_without_an_embedding_and_a_far_smaller_tokenizer_are_noted() -> None:
