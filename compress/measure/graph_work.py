@@ -139,6 +139,21 @@ def _bytes_read(graph: Any, rows: int, bf16: bool) -> Iterator[float]:
         yield size * min(rows, first) / first if gathered else size
 
 
+def gguf_read_bytes(file: Path, texts: int) -> float:
+    """Return the bytes of a GGUF file's weights that llama.cpp reads for the next token of every text.
+
+    A file without an output layer multiplies by the embedding, and reads it whole; otherwise one row for each text.
+    """
+    from gguf import GGUFReader
+
+    tensors = {tensor.name: (float(tensor.n_bytes), tensor.shape) for tensor in GGUFReader(file).tensors}
+    total = sum(size for size, _ in tensors.values())
+    if "output.weight" not in tensors:
+        return total
+    embedding, shape = tensors["token_embd.weight"]
+    return total - embedding * max(0.0, 1 - texts / float(max(shape)))
+
+
 def _users(node: Any, is_fixed: Any) -> Iterator[Any]:
     """Yield the inputs that use a constant, after the operators that expand it."""
     for target in node.output(0).get_target_inputs():

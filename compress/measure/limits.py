@@ -17,11 +17,12 @@ from torch import nn
 from compress.data.point import OperatingPoint
 from compress.energy.peaks import Peaks
 from compress.measure.decode import Decoding, Prefill
-from compress.measure.graph_work import onnx_work, openvino_work
+from compress.measure.graph_work import gguf_read_bytes, onnx_work, openvino_work
 from compress.measure.job import failure
 from compress.measure.work import Work, work
 from compress.model.caching import caching
 from compress.model.runtimes.graph import GraphModel, OnnxModel
+from compress.model.runtimes.llama_cpp import LlamaCppModel
 from compress.model.runtimes.openvino import OpenVinoModel
 from compress.model.runtimes.stateful import StatefulModel
 from compress.records.limit import MEMORY, Limit
@@ -106,6 +107,8 @@ def _step_bytes(model: Any, point: OperatingPoint, prompt: torch.Tensor, integer
     if isinstance(model, StatefulModel):
         decoding()
         weights = openvino_work(model, model.prompt_feeds(prompt[:, :1]), integer).read_bytes
+    elif isinstance(model, LlamaCppModel):
+        weights = gguf_read_bytes(model.path, prompt.shape[0])
     else:
         weights = work(_torch_model(model), decoding).read_bytes
     mean_tokens = context + (new + 1) / 2  # the i-th step reads the prompt and i new tokens

@@ -13,6 +13,7 @@ from compress.base.errors import InputError
 from compress.base.files import scratch
 from compress.export import export
 from compress.measure import kernels
+from compress.measure.graph_work import gguf_read_bytes
 from compress.measure.size import stored_bytes
 from compress.methods import apply_step
 from compress.model import artifact, gguf, runtimes
@@ -179,3 +180,29 @@ def test_an_artifact_for_llama_cpp_is_exported_from_the_integers_beside_it(tmp_p
     artifact.save(runtimes.finish(bundle(made.llama().eval()), "llama.cpp"), tmp_path / "b", {"runtime": "llama.cpp"})
     with pytest.raises(InputError, match=r"model\.gguf for llama\.cpp already"):
         export(tmp_path / "b", "gguf", tmp_path / "c")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_token_reads_the_files_weights_once_and_a_row_of_an_untied_embedding(bits: int, tied: bool) -> None:
+    """Q8_0 takes 34 bytes and Q4_0 18 for 32 weights; norms are F32."""
+    model = made.llama(tie_word_embeddings=tied)
+    quantize = Quantize(bits=bits, symmetric=True, group_size=32, exclude=("*embed*",))
+    model = apply_step(bundle(model), quantize).model
+    graph = written(model, exact=False)
+    c = model.config
+    block = {8: 34, 4: 18}[bits] / 32
+    layer = 2 * c.hidden_size**2 + 2 * c.hidden_size * c.num_key_value_heads * c.head_dim
+    layer += 3 * c.hidden_size * c.intermediate_size
+    weights = block * (c.num_hidden_layers * layer + c.vocab_size * c.hidden_size)
+    weights += 4 * (2 * c.num_hidden_layers + 1) * c.hidden_size
+    row = 0 if tied else graph_row(graph.path)
+    assert gguf_read_bytes(graph.path, 1) == pytest.approx(weights + row)
+
+
+def graph_row(file: Path) -> float:
+    """Bytes of one row of the embedding, by its type in the file."""
+    from gguf import GGUFReader
+
+    (embedding,) = (tensor for tensor in GGUFReader(file).tensors if tensor.name == "token_embd.weight")
+    return {"F32": 4, "F16": 2}[embedding.tensor_type.name] * 64
