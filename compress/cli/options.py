@@ -48,6 +48,12 @@ Margin = Annotated[
 ]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Also compress again, replacing the models on disk.")]
 
+Limit = Annotated[
+    int | None,
+    typer.Option(help="Evaluate, train and calibrate on at most this many examples; tables note the limit."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with its minutes, and run nothing.")]
+
 
 @app.callback()
 def main(

@@ -12,7 +12,19 @@ from compress.base.device import AUTO
 from compress.base.interrupts import GO_ON, insist
 from compress.base.terminal import console, print
 from compress.cli import completion
-from compress.cli.options import Artifacts, DeviceOption, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
+from compress.cli.options import (
+    Artifacts,
+    DeviceOption,
+    DryRun,
+    Fresh,
+    Limit,
+    Out,
+    Rebuild,
+    Workload,
+    app,
+    load_recipes,
+    print_tables,
+)
 
 if TYPE_CHECKING:
     from compress.records.result import Result
@@ -39,17 +51,12 @@ def run(
     keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
     fresh: Fresh = False,
     rebuild: Rebuild = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Evaluate, train and calibrate on at most this many examples; tables note the limit."),
-    ] = None,
+    limit: Limit = None,
     fitting: Annotated[
         bool,
         typer.Option("--fitting", help="Skip recipes that the device cannot run, or half precision that it lacks."),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan with its minutes, and run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run recipes in one session with shared references, and write one result per recipe."""
     insist(GO_ON)
@@ -120,12 +127,8 @@ def map_(
     artifacts: Artifacts = Path("artifacts"),
     fresh: Fresh = False,
     rebuild: Rebuild = False,
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate, train and calibrate on at most this many examples.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan with its minutes, and run nothing.")
-    ] = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure recipes at every batch size and length, and report where they save and where the sign flips."""
     insist(GO_ON)
@@ -164,9 +167,7 @@ def compare(
     artifacts: Artifacts = Path("artifacts"),
     fresh: Fresh = False,
     rebuild: Rebuild = False,
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate, train and calibrate on at most this many examples.")
-    ] = None,
+    limit: Limit = None,
 ) -> None:
     """Compare two recipes, paired round by round in one session; both are measured again if no session holds both."""
     insist(GO_ON)

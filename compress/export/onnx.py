@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compress.base.errors import InputError
 from compress.model.packing.integers import Integers
-from compress.model.packing.products import DOMAIN, product_with
+from compress.model.packing.products import DOMAIN, drop_unused, product_with, put
 from compress.model.runtimes.onnx import layer_of
 from compress.model.runtimes.unsigned import EXTERNAL_BYTES
 
@@ -30,15 +30,10 @@ def with_integers(source: Path, layers: Mapping[str, Integers], target: Path) ->
             continue
         missing.discard(name)
         replacement, tensors = product_with(node, layers[name], name)
-        graph.initializer.extend(tensors)
-        graph.node.remove(node)
-        graph.node.insert(index, replacement)
+        put(graph, index, node, replacement, tensors)
     if missing:
         raise InputError(f"onnx: the exported graph has no product for {sorted(missing)[0]}; use compressed-tensors")
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    drop_unused(graph)
     graph_model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    external = sum(tensor.ByteSize() for tensor in kept) > EXTERNAL_BYTES
+    external = sum(tensor.ByteSize() for tensor in graph.initializer) > EXTERNAL_BYTES
     onnx.save(graph_model, str(target), save_as_external_data=external, location=f"{target.name}.data")

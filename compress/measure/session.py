@@ -166,7 +166,7 @@ def _count_for(point: OperatingPoint, runners: dict[str, Runner], live: Sequence
 def _limits(job: Job) -> "Peaks | None":
     """Return what the job's device does at most in a second, from the cache or measured now; None for several GPUs."""
     from compress.base.devices import torch_device
-    from compress.energy.peaks import remembered
+    from compress.energy.remembered_peaks import remembered
 
     return None if job.device.several else remembered(torch_device(job.device))
 

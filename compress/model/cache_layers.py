@@ -161,5 +161,5 @@ class RoundedLayer(DynamicLayer):
         return int(texts * heads * (recent + codes + scales))
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Raise NotImplementedError: tokens of a group cannot be removed one by one; see `restore`."""
-        raise NotImplementedError(f"crop by {tokens_to_remove}: a rounded cache goes back by restore")
+        """Raise RuntimeError: tokens of a rounded group cannot be removed one by one; see `restore`."""
+        raise RuntimeError(f"a rounded cache cannot drop {tokens_to_remove} tokens: go back by restore")

@@ -78,6 +78,14 @@ def test_recent_tokens_stay_as_computed_and_earlier_ones_are_close() -> None:
             assert 0 < (found[:, :, :earlier] - true[:, :, :earlier]).abs().max() < most
 
 
+def test_single_tokens_cannot_be_dropped_from_it() -> None:
+    layer = RoundedLayer(8)
+    layer.update(*states(70))
+    with pytest.raises(RuntimeError, match="a rounded cache cannot drop 2 tokens: go back by restore"):
+        layer.crop(2)
+    assert layer.get_seq_length() == 70
+
+
 def test_a_whole_text_is_scored_through_the_cache_and_more_bits_lose_less() -> None:
     model = made_models.llama()
     long = torch.randint(4, 64, (2, 66), generator=torch.Generator().manual_seed(2))

@@ -48,12 +48,13 @@ def _limits(picked: Device) -> list[str]:
     """Return what the device reads and multiplies at most in a second, measured now and kept for sessions."""
     import torch
 
-    from compress.energy import peaks
+    from compress.energy.peaks import lines
+    from compress.energy.remembered_peaks import remembered
 
     if not picked.on_gpu:
         torch.set_num_threads(threads())  # as many as sessions use
     with locked(measuring_lock(), WAITING):
-        return list(peaks.lines(peaks.remembered(torch_device(picked), anew=True)))
+        return list(lines(remembered(torch_device(picked), anew=True)))
 
 
 def _gpus() -> list[str]:

@@ -21,6 +21,21 @@ def product_with(node: Any, integers: Integers, name: str = "", **settings: int)
     return _product(node, integers, tensors, **settings), list(tensors.values())
 
 
+def put(graph: Any, place: int, node: Any, made: Any, tensors: list[Any]) -> None:
+    """Replace a node of an ONNX graph, the one at `place`, by another with its initializers, in place."""
+    graph.initializer.extend(tensors)
+    graph.node.remove(node)
+    graph.node.insert(place, made)
+
+
+def drop_unused(graph: Any) -> None:
+    """Remove initializers that no node of an ONNX graph uses any more, in place."""
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def _initializers(name: str, integers: Integers) -> dict[str, Any]:
     """Return integers [out, blocks, bytes], scales [out, blocks] and, unless symmetric, zeros, by their input."""
     import onnx

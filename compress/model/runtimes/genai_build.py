@@ -28,7 +28,7 @@ from compress.model.bundle import Bundle
 from compress.model.packing.expanding import expand
 from compress.model.packing.integers import Integers
 from compress.model.packing.integers import refuse as layers_of
-from compress.model.packing.products import product_with
+from compress.model.packing.products import drop_unused, product_with, put
 from compress.model.runtimes.check import agreement_with_cache, compare_predictions, origin, refuse
 from compress.model.runtimes.genai import FILE, GenaiModel
 from compress.model.skeleton import unlike_plain
@@ -137,15 +137,10 @@ def _insert(source: Path, layers: Mapping[str, Integers], target: Path, level: i
             )
         missing -= set(names)
         made, tensors = product_with(node, _joined([layers[name] for name in names]), accuracy_level=level)
-        graph.initializer.extend(tensors)
-        graph.node.remove(node)
-        graph.node.insert(index, made)
+        put(graph, index, node, made, tensors)
     if missing:
         raise InputError(f"onnxruntime-genai: its graph has no product of {min(missing)}; use runtime openvino")
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    drop_unused(graph)
     for file in target.parent.glob(f"{FILE}*"):
         file.unlink()
     onnx.save(graph_model, str(target), save_as_external_data=True, location=f"{FILE}.data")
