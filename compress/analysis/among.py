@@ -8,7 +8,6 @@ the same folder too, find the table of each result, and adjust verdict and break
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from compress.analysis.judging import with_margin
 from compress.analysis.odds import Adjusted, adjusted, breakeven_among, verdict_among
@@ -66,7 +65,7 @@ def all_among(
 def among(result: Result, tables: Iterable[Table]) -> Among:
     """Return the result as the one of these tables states it that has it as a row, else unchanged."""
     for table in tables:
-        rows = [row for row in table.results if _key(row) == _key(result)]
+        rows = [row for row in table.results if files.identity(row) == files.identity(result)]
         if result in rows or len(rows) == 1:
             family = adjusted(table)
             return Among(with_adjusted(result, family.get(result.name)), len(family) or 1)
@@ -89,11 +88,11 @@ def tables_of(results: Iterable[tuple[Path, Result]]) -> list[Table]:
         by_folder.setdefault(path.parent, []).append(result)
     found: list[Table] = []
     for folder, own in by_folder.items():
-        keys = {_key(result) for result in own}
+        keys = {files.identity(result) for result in own}
         beside = rejudged(files.read_all(folder, below=False)[0]) if folder.is_dir() else []
-        written = {_key(result) for result in beside}
-        tables = group([*beside, *(result for result in own if _key(result) not in written)])
-        found += [table for table in tables if keys & {_key(row) for row in (*table.results, *table.failed)}]
+        written = {files.identity(result) for result in beside}
+        tables = group([*beside, *(result for result in own if files.identity(result) not in written)])
+        found += [table for table in tables if keys & {files.identity(row) for row in (*table.results, *table.failed)}]
     return found
 
 
@@ -112,9 +111,3 @@ def _fitting(results: Sequence[Result], margin: str | None) -> list[Result]:
         except InputError:
             continue  # of another table: results of one table share the metric
     return fitting
-
-
-def _key(result: Result) -> tuple[Any, ...]:
-    """Return the key of a measurement: recipe, time, session, machine, limit, and the meter of the headline."""
-    meter = result.headline.energy_source if result.headline is not None else None
-    return (result.name, result.created, result.session, result.machine.id, result.machine.device, result.limit, meter)

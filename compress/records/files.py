@@ -161,15 +161,17 @@ def holding(root: Path, result: Result) -> Path | None:
             found = read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result"))
         except InputError:
             continue  # not a readable result, so not this one
-        if _identity(found) == _identity(result):
+        if identity(found) == identity(result):
             return path
     return None
 
 
-def _identity(result: Result) -> tuple[object, ...]:
-    """Return what no two runs of recipes have in common."""
-    name = result.workload.get("name")
-    return name, result.name, result.created, result.session, result.machine.id, result.limit, result.fingerprint
+def identity(result: Result) -> tuple[object, ...]:
+    """Return what no two measurements have in common: recipe, workload, time, session, machine, limit, meter, code and settings."""
+    meter = result.headline.energy_source if result.headline is not None else None
+    machine = (result.machine.id, result.machine.device)
+    workload = str(result.workload.get("name", ""))
+    return (result.name, workload, result.created, result.session, *machine, result.limit, meter, result.fingerprint)
 
 
 def named(paths: Iterable[Path]) -> list[Path]:
