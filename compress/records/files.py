@@ -167,7 +167,7 @@ def holding(root: Path, result: Result) -> Path | None:
 
 
 def identity(result: Result) -> tuple[object, ...]:
-    """Return what no two measurements have in common: recipe, workload, time, session, machine, limit, meter, code and settings."""
+    """Return what no two measurements have in common: name, time, session, machine, limit, meter and fingerprint."""
     meter = result.headline.energy_source if result.headline is not None else None
     machine = (result.machine.id, result.machine.device)
     workload = str(result.workload.get("name", ""))
