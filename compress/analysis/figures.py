@@ -11,6 +11,7 @@ from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, change, summarise, value
 from compress.analysis.costs import Raw, costs
 from compress.analysis.drift import AXES
+from compress.analysis.full_speed import slow_rounds
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
 from compress.analysis.natural import with_figures
 from compress.analysis.net import netted
@@ -190,7 +191,9 @@ def _point(raw: Raw, name: str, index: int) -> Point:
 def _flags(raw: Raw, name: str, index: int) -> tuple[str, ...]:
     """Return what makes the intervals of a measured point doubtful, as sentences."""
     axes = AXES[: 1 + raw.session.meter.measured]
-    return (*(flag for axis in axes for flag in correlated(raw, name, index, axis)), *outlying(raw, name, index))
+    doubts = [flag for axis in axes for flag in correlated(raw, name, index, axis)]
+    alike = [runner.points[index] for runner in raw.session.runners if index < len(runner.points)]
+    return (*doubts, *outlying(raw, name, index), *slow_rounds(alike))
 
 
 def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None, idle: float | None) -> dict[str, str]:

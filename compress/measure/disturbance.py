@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
+from statistics import quantiles
 
+from compress.analysis.full_speed import SLOWER, highest
 from compress.analysis.joules import HARD
 from compress.base.devices import foreign_cpu_s, stolen_cpu_s
 from compress.records.sample import Sample
 from compress.records.window import Disturbance, Window
 
-NONE = Disturbance()
 TICK_S = 0.01
 """Resolution of the kernel's CPU times."""
 LISTED = 16  # cores whose frequency is read: more would take longer than a millisecond
@@ -76,11 +77,41 @@ def with_device(window: Window, samples: Sequence[Sample]) -> Window:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What a window is compared with. None: not reported, or not known yet."""
+
+    cpu_khz: int | None = None
+    """Highest CPU frequency of the runner's windows so far."""
+    device_mhz: int | None = None
+    """Highest GPU clock of the runner's windows so far."""
+    cpu_ops: int | None = None
+    """Highest speed of the processor in all windows so far, in operations per second."""
+    switches_per_s: float = 0.0
+    """Involuntary switches by the system itself: the lower quartile of all windows so far, of eight or more."""
+
+
+UNKNOWN = Usual()
+KNOWN_FROM = 8  # windows
+
+
+def usual(own: Sequence[Window], everyone: Sequence[Window]) -> Usual:
+    """Return what the next window of a runner is compared with: its own windows so far, and those of all runners."""
+    seen = [window.disturbance for window in own]
+    rates = [w.disturbance.switches / w.duration_s for w in everyone if w.disturbance.switches is not None]
+    return Usual(
+        cpu_khz=max((d.cpu_khz for d in seen if d.cpu_khz is not None), default=None),
+        device_mhz=max((d.device_mhz for d in seen if d.device_mhz is not None), default=None),
+        cpu_ops=highest(everyone),
+        switches_per_s=quantiles(rates, n=4)[0] if len(rates) >= KNOWN_FROM else 0.0,
+    )
+
+
+@dataclass(frozen=True)
 class Limit:
     """A limit of one kind of disturbance, and the reason for it."""
 
-    value: Callable[[Window, Disturbance], float | None]
-    """Value of a window, given the runner's highest clocks so far; None if it is not reported."""
+    value: Callable[[Window, Usual], float | None]
+    """Value of a window, given what is usual; None if it is not reported."""
     most: float
     reason: str
 
@@ -90,6 +121,10 @@ def _core_share(nanoseconds: int | None, window: Window) -> float | None:
     if nanoseconds is None:
         return None
     return max(0.0, nanoseconds / 1e9 - 2 * TICK_S) / window.duration_s / (os.cpu_count() or 1)
+
+
+def _beyond(switches: int | None, usual_per_s: float, window: Window) -> float | None:
+    return None if switches is None else max(0.0, switches / window.duration_s - usual_per_s)
 
 
 def _shortfall(now: int | None, highest: int | None) -> float | None:
@@ -106,15 +141,20 @@ LIMITS: Mapping[str, Limit] = {
         lambda w, _: _core_share(w.disturbance.foreign_ns, w), 0.05, "the same; on many cores few of them run a model"
     ),
     "involuntary switches": Limit(
-        lambda w, _: None if w.disturbance.switches is None else w.disturbance.switches / w.duration_s,
+        lambda w, now: _beyond(w.disturbance.switches, now.switches_per_s, w),
         50.0,
-        "per second: each lets another process run for about 3 ms, together 15 % of a core",
+        "per second above the usual: each lets another process run for about 3 ms, together 15 % of a core",
     ),
     "CPU frequency": Limit(
-        lambda w, highest: _shortfall(w.disturbance.cpu_khz, highest.cpu_khz), 0.1, "below the runner's highest"
+        lambda w, now: _shortfall(w.disturbance.cpu_khz, now.cpu_khz), 0.1, "below the runner's highest"
+    ),
+    "processor speed": Limit(
+        lambda w, now: _shortfall(w.disturbance.cpu_ops, now.cpu_ops),
+        SLOWER,
+        "below the highest of all windows: shared cores, or cores far apart, take 15 to 50 %",
     ),
     "GPU clock": Limit(
-        lambda w, highest: _shortfall(w.disturbance.device_mhz, highest.device_mhz), 0.1, "below the runner's highest"
+        lambda w, now: _shortfall(w.disturbance.device_mhz, now.device_mhz), 0.1, "below the runner's highest"
     ),
     "GPU processes": Limit(lambda w, _: w.disturbance.device_processes, 0.5, "any other process competes"),
     "GPU throttling": Limit(
@@ -124,24 +164,15 @@ LIMITS: Mapping[str, Limit] = {
 """Kind of disturbance -> its limit."""
 
 
-def severity(window: Window, highest: Disturbance = NONE) -> float:
+def severity(window: Window, now: Usual = UNKNOWN) -> float:
     """Return the largest value of a window in units of its limit: above 1 the window is disturbed."""
-    values = ((limit.value(window, highest), limit.most) for limit in LIMITS.values())
+    values = ((limit.value(window, now), limit.most) for limit in LIMITS.values())
     return max((value / most for value, most in values if value is not None), default=0.0)
 
 
-def highest_clocks(windows: Sequence[Window]) -> Disturbance:
-    """Return the highest clocks of a runner's windows."""
-    seen = [window.disturbance for window in windows]
-    return Disturbance(
-        cpu_khz=max((d.cpu_khz for d in seen if d.cpu_khz is not None), default=None),
-        device_mhz=max((d.device_mhz for d in seen if d.device_mhz is not None), default=None),
-    )
-
-
-def least_disturbed(attempts: Sequence[Window], highest: Disturbance = NONE) -> Window:
+def least_disturbed(attempts: Sequence[Window], now: Usual = UNKNOWN) -> Window:
     """Return the attempt of the lowest severity; the last of equals, so that one within the limits is the last."""
-    return min(reversed(attempts), key=lambda window: severity(window, highest))
+    return min(reversed(attempts), key=lambda window: severity(window, now))
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,14 @@ def _measured(
         return starved
     elapsed_s = first_s + rounds_s
     foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)
+    used = rounds.at_full_speed()
     for spec in rounds.live:
+        kept = {window.index for window in used[spec.name]}
+        slow = [window for window in rounds.used[spec.name] if window.index not in kept]
         measured = replace(
             record,
-            windows=tuple(rounds.used[spec.name]),
-            unused=tuple(rounds.unused[spec.name]),
+            windows=tuple(used[spec.name]),
+            unused=(*rounds.unused[spec.name], *slow),
             steady=spec.name not in rounds.unsteady,
             ramp=rounds.unsteady.get(spec.name),
             settled=rounds.settled,
@@ -115,7 +118,7 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
 
 
 def _ratios(rounds: Rounds) -> dict[tuple[str, str], Estimate]:
-    return latency_ratios({spec.name: rounds.used[spec.name] for spec in rounds.live}, _references(rounds))
+    return latency_ratios(rounds.at_full_speed(), _references(rounds))
 
 
 def _references(rounds: Rounds) -> list[str]:

@@ -2,6 +2,8 @@
 
 round 0        every runner once: pages, caches and clocks meet the order of the rounds
 round 1, 2 ... every runner once, in random order: a pre-roll and a window; a disturbed window is repeated at once
+
+On a CPU, rounds in which the processor was slower are left out (`compress.analysis.full_speed`).
 """
 
 import os
@@ -11,16 +13,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+from compress.analysis import full_speed
 from compress.base.cgroup import Throttled, throttled
 from compress.base.console import bar
 from compress.data.point import OperatingPoint
 from compress.energy.meters import Absent, Meter
 from compress.energy.peaks import Peaks
 from compress.energy.sampler import Sampler
-from compress.measure import warmup, windows
+from compress.measure import processor, warmup, windows
 from compress.measure.attempts import OutOfMemory, attempt, in_words, within_memory
 from compress.measure.decode import Decoding, Stopping, called
-from compress.measure.disturbance import allowance, highest_clocks, least_disturbed, severity
+from compress.measure.disturbance import allowance, least_disturbed, severity, usual
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
 from compress.measure.limits import limit
@@ -142,22 +145,33 @@ class Rounds:
         if not self.bench.shelf.together:
             self._warm_up_alone(spec)
         before = throttled()
-        highest = highest_clocks(self.used[spec.name])
         attempts: list[Window] = []
         while True:
             window = self._window(spec, repeat=bool(attempts))
             attempts.append(replace(window, index=index, order=order, attempt=len(attempts)))
+            now = usual(self.used[spec.name], [*self._all, *attempts])
             if index == 0:
                 self._count(spec)
-            if index == 0 or not self._to_repeat(severity(window, highest)):
+            if index == 0 or not self._to_repeat(severity(window, now)):
                 break
             self.repeats += 1
         if before is not None and (after := throttled()) is not None:
             self.throttling += after - before
-        chosen = None if index == 0 else least_disturbed(attempts, highest)
+        chosen = None if index == 0 else least_disturbed(attempts, now)
         if chosen is not None:
             self.used[spec.name].append(chosen)
         self.unused[spec.name] += [window for window in attempts if window is not chosen]
+
+    @property
+    def _all(self) -> list[Window]:
+        """All windows so far, of all runners."""
+        return [window for groups in (self.used, self.unused) for group in groups.values() for window in group]
+
+    def at_full_speed(self) -> dict[str, list[Window]]:
+        """Return runner -> its windows of the rounds to use, of those that still take part."""
+        used = {spec.name: self.used[spec.name] for spec in self.live}
+        rounds = full_speed.at_full_speed(used, self._all)
+        return {name: [window for window in group if window.index in rounds] for name, group in used.items()}
 
     def _count(self, spec: Spec) -> None:
         """Count the work of a batch; the model is loaded, and no figure uses this round."""
@@ -181,7 +195,8 @@ class Rounds:
         model = self.runnable(spec)
         if isinstance(model, Stopping) and spec.name not in self.lengths:
             self.lengths[spec.name] = model.lengths(self.batches)
-        window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler)
+        speed = [] if bench.job.device.on_gpu else [processor.operations_per_s]
+        window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler, *speed)
         self.windows += 1
         if isinstance(model, Decoding):
             self.cache_bytes[spec.name] = model.cache_bytes

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -40,12 +41,15 @@ def measure_window(
     sync: Callable[[], None],
     meter: Meter | Absent,
     sampler: Sampler,
+    speed: Callable[[], int | None] = lambda: None,
 ) -> Window:
     """Measure one window, after a pre-roll of at least one batch if there is to be any.
 
     Around both edges the load runs long enough for the sampler to see the counter move. The device is synchronised at
-    both edges.
+    both edges. `speed` returns that of the processor, in operations per second; it is called before the pre-roll and
+    after the load, so that the window starts and ends in it.
     """
+    speeds = [speed()]
     if settings.preroll_s:
         run_for(model, batches, settings.preroll_s, sync, least=1)
     _around_edge(model, batches, sync, sampler)
@@ -62,6 +66,9 @@ def measure_window(
     cpu = time.process_time_ns() - cpu
     disturbance = between(before, reading())
     _around_edge(model, batches, sync, sampler)
+    speeds.append(speed())
+    known = [each for each in speeds if each is not None]
+    disturbance = replace(disturbance, cpu_ops=min(known, default=None))
     window = Window(started, ended, tuple(times), cpu, start_uj, end_uj, disturbance=disturbance)
     return with_device(window, sampler.samples)
 

@@ -135,7 +135,8 @@ Ramp = Literal["own", "all", "unknown"]
 class RunnerPoint:
     """One runner at one operating point: one window per round, or the reason why there are none.
 
-    Figures use `windows` alone. `unused` holds the first round, and windows that were repeated for their disturbance.
+    Figures use `windows` alone. `unused` holds the first round, windows that were repeated for their disturbance, and
+    rounds in which the processor was slower than in the others.
     """
 
     point: Shape

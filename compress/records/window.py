@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unused = Literal["first round", "disturbed"]
-"""Why no figure uses a window: it warmed up the rounds, or it was repeated because of its disturbance."""
+"""Why no figure uses a window: it warmed up the rounds, or it or its round was disturbed."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Disturbance:
     """Involuntary context switches of this process."""
     cpu_khz: int | None = None
     """Mean CPU frequency at the end of the window."""
+    cpu_ops: int | None = None
+    """Operations per second of a short fixed load on all threads, the lower figure of both edges; CPU sessions only."""
     device_mhz: int | None = None
     """Mean clock of the GPU."""
     device_processes: int | None = None

@@ -14,9 +14,9 @@ from compress.measure.disturbance import (
     allowance,
     between,
     cpu_khz,
-    highest_clocks,
     least_disturbed,
     severity,
+    usual,
     with_device,
 )
 from compress.records.sample import Sample
@@ -57,11 +57,30 @@ def test_severity_is_the_largest_value_over_its_limit(fields: dict[str, int], ex
 
 
 def test_clocks_are_compared_with_the_runners_highest() -> None:
-    highest = highest_clocks([of(cpu_khz=3_000_000, device_mhz=1500), of(cpu_khz=2_000_000), WINDOW])
-    assert (highest.cpu_khz, highest.device_mhz) == (3_000_000, 1500)
-    assert severity(of(cpu_khz=2_850_000), highest) == pytest.approx(0.5)
-    assert severity(of(device_mhz=1200), highest) == pytest.approx(2.0)
-    assert severity(of(cpu_khz=3_300_000), highest) <= 0
+    now = usual([of(cpu_khz=3_000_000, device_mhz=1500), of(cpu_khz=2_000_000), WINDOW], [])
+    assert (now.cpu_khz, now.device_mhz) == (3_000_000, 1500)
+    assert severity(of(cpu_khz=2_850_000), now) == pytest.approx(0.5)
+    assert severity(of(device_mhz=1200), now) == pytest.approx(2.0)
+    assert severity(of(cpu_khz=3_300_000), now) <= 0
+
+
+def test_speed_is_compared_with_what_six_windows_of_any_runner_reached() -> None:
+    speeds = [250, *[200] * 5, 198, 120]
+    assert usual([], [of(cpu_ops=speed) for speed in speeds[:5]]).cpu_ops is None
+    now = usual([], [*(of(cpu_ops=speed) for speed in speeds), WINDOW])
+    assert now.cpu_ops == 200  # a single high reading is none
+    assert severity(of(cpu_ops=190), now) == pytest.approx(0.5)
+    assert severity(of(cpu_ops=100), now) == pytest.approx(5.0)
+
+
+def test_switches_count_above_those_of_the_system_itself() -> None:
+    burst = of(switches=20)  # 100 per second
+    assert usual([], [of(switches=8)] * 7).switches_per_s == 0.0
+    assert severity(burst, usual([], [of(switches=8)] * 7)) == pytest.approx(2.0)
+    now = usual([], [*[of(switches=8)] * 6, burst, burst, WINDOW])
+    assert now.switches_per_s == pytest.approx(40.0)
+    assert severity(burst, now) == pytest.approx((100 - 40) / 50)
+    assert severity(of(switches=2), now) == 0.0
 
 
 def test_the_rule_never_looks_at_latency_or_energy() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from compress.analysis import costs, figures
 from compress.data.workload import Workload
-from compress.measure import disturbance, windows
+from compress.measure import disturbance, processor, windows
 from compress.measure.disturbance import FIXED_ROUNDS, Allowance
 from compress.measure.session import run_session
 from compress.records import trace
@@ -99,6 +99,30 @@ def test_repeats_end_where_all_windows_are_disturbed(workload: Path, monkeypatch
     made = disturb(monkeypatch, lambda _: 10**9)
     measured(workload, rounds=10)
     assert 22 < len(made) <= 22 + FIXED_ROUNDS.in_a_row
+
+
+def test_rounds_of_a_slower_processor_are_left_out_with_a_note(
+    workload: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: list[int] = []
+
+    def speed() -> int:
+        read.append(0)
+        return 106 if len(read) <= 2 * (2 + 2 * 3) else 200  # before and after each window of round 0 and of three more
+
+    monkeypatch.setattr(processor, "operations_per_s", speed)
+    session = measured(workload, rounds=10)
+    raw = costs.Raw(session, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
+    for runner in session.runners:
+        (point,) = runner.points
+        assert [w.index for w in point.windows] == list(range(4, 11))
+        assert {w.disturbance.cpu_ops for w in point.windows} == {200}
+        assert {1, 2, 3} <= {w.index for w in point.unused}
+        (found,) = figures.points(raw, runner.name)
+        assert found.latency_s.n == 7
+        assert found.grade_reasons[-1].startswith("3 of 10 rounds are left out: the processor was over 10 % slower")
+    trace.write(tmp_path / "s", session)
+    assert trace.read(tmp_path / "s") == session
 
 
 def test_rounds_go_on_until_ratios_are_precise(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ def protocol(table: Table) -> list[str]:
         *_contents(table.newest),
         "One process measures all models of a session. In every round each model has one window, in random order, "
         "after a pre-roll of its own. The first round is not used. A window during which other processes, the host or "
-        "a reduced clock disturbed the device beyond stated limits is repeated, and the quietest attempt is used.",
+        "a reduced clock disturbed the device beyond stated limits is repeated, and the quietest attempt is used. "
+        "Rounds in which a CPU ran a fixed load over 10 % slower than at its best are left out where enough others "
+        "remain.",
         *_grouped(table.results, _settings),
         *_grouped(table.results, _assumed),
         *_grouped(table.results, lambda result: f"Recipes use {text.seeds(result)}"),

@@ -1,0 +1,89 @@
+"""Rounds in which the processor was slower are left out, whatever their latencies, if enough others remain."""
+
+from dataclasses import replace
+
+import pytest
+
+from compress.analysis.full_speed import at_full_speed, highest, slow_rounds
+from compress.records.session import RunnerPoint, Shape
+from compress.records.window import Disturbance, Window
+
+FULL, SHARED = 200, 106
+
+
+def window(index: int, speed: int | None, batch_ns: int = 10) -> Window:
+    """A window of round `index` at this speed of the processor."""
+    return Window(0, batch_ns, (batch_ns,), 0, None, None, index=index, disturbance=Disturbance(cpu_ops=speed))
+
+
+def rounds(*speeds: tuple[int | None, int | None]) -> dict[str, list[Window]]:
+    """Two runners whose windows of round 1, 2 ... had these speeds."""
+    return {
+        name: [window(index, speed[of]) for index, speed in enumerate(speeds, start=1)]
+        for of, name in enumerate(("a", "b"))
+    }
+
+
+def kept(used: dict[str, list[Window]], *others: Window) -> list[int]:
+    """The rounds that are used."""
+    return sorted(at_full_speed(used, [*others, *(each for group in used.values() for each in group)]))
+
+
+FAST, SLOW = (FULL, FULL), (SHARED, SHARED)
+
+
+def test_a_slow_beginning_is_left_out() -> None:
+    assert kept(rounds(*[SLOW] * 8, *[FAST] * 15)) == list(range(9, 24))
+
+
+def test_a_round_with_one_slow_window_is_left_out_for_all_runners() -> None:
+    used = rounds(*[FAST] * 3, (FULL, SHARED), *[FAST] * 3, (SHARED, FULL))
+    assert kept(used) == [1, 2, 3, 5, 6, 7]
+
+
+def test_latencies_play_no_part() -> None:
+    used = rounds(*[FAST] * 8)
+    slow = {name: [replace(each, batch_ns=(10**9,), ended_ns=10**9) for each in group] for name, group in used.items()}
+    assert kept(slow) == kept(used) == list(range(1, 9))
+
+
+@pytest.mark.parametrize("slow", [SLOW, (SHARED, FULL)], ids=["both", "one"])
+def test_all_rounds_count_where_fewer_than_six_would_remain(slow: tuple[int, int]) -> None:
+    assert kept(rounds(*[FAST] * 5, *[slow] * 3)) == list(range(1, 9))
+    assert kept(rounds(*[FAST] * 6, *[slow] * 3)) == list(range(1, 7))
+
+
+def test_all_rounds_count_where_less_than_a_quarter_would_remain() -> None:
+    assert kept(rounds(*[FAST] * 7, *[SLOW] * 22)) == list(range(1, 30))
+    assert kept(rounds(*[FAST] * 7, *[SLOW] * 21)) == list(range(1, 8))
+
+
+def test_ten_percent_are_no_change_of_speed_and_a_single_high_reading_is_none() -> None:
+    assert kept(rounds(*[FAST] * 6, (180, 180), (179, FULL))) == [1, 2, 3, 4, 5, 6, 7]
+    assert kept(rounds(*[FAST] * 8), *[window(0, 300)] * 5) == list(range(1, 9))
+    assert kept(rounds(*[FAST] * 8), *[window(0, 300)] * 6) == list(range(1, 9))  # none of these rounds reached it
+    assert kept(rounds(*[SLOW] * 8), *[window(0, FULL)] * 6) == list(range(1, 9))
+
+
+def test_traces_without_speeds_keep_all_rounds() -> None:
+    used = rounds(*[(None, None)] * 8)
+    assert highest(used["a"]) is None
+    assert kept(used) == list(range(1, 9))
+    assert slow_rounds([point(used["a"])]) == ()
+
+
+def point(used: list[Window], unused: tuple[Window, ...] = ()) -> RunnerPoint:
+    """A runner at a point, with these windows."""
+    return RunnerPoint(Shape(1, 8), windows=tuple(used), unused=unused)
+
+
+def test_the_note_counts_the_rounds_left_out_or_slow() -> None:
+    used = rounds(*[SLOW] * 3, *[FAST] * 7)
+    first = (window(0, SHARED),)
+    repeated = window(5, SHARED)
+    apart = [point(group[3:], (*first, repeated, *group[:3])) for group in used.values()]
+    why = " (its cores were shared or far apart, or its clock lower)"
+    assert slow_rounds(apart) == (f"3 of 10 rounds are left out: the processor was over 10 % slower in them{why}",)
+    together = [point(group, first) for group in rounds(*[SLOW] * 3, *[FAST] * 5).values()]
+    assert slow_rounds(together) == (f"in 3 of 8 rounds the processor was over 10 % slower than at its best{why}",)
+    assert slow_rounds([point(group, (*first, repeated)) for group in rounds(*[FAST] * 8).values()]) == ()
