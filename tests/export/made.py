@@ -12,7 +12,7 @@ from compress.model.bundle import Bundle
 from compress.spec.steps import Cast, Quantize
 from tests import made_models
 
-SYMMETRIC = {"bits": 4, "symmetric": True, "group_size": 32}
+SYMMETRIC = {"bits": 4, "symmetric": "full", "group_size": 32}
 TEXT = ["the capital of France is Paris", "once upon a time there was a little girl", "def f(x): return x + 12345"] * 4
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

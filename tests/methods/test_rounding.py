@@ -11,8 +11,10 @@ from compress.methods import apply_step
 from compress.methods.capture import Inputs
 from compress.methods.compensate import inverse_factor, output_error
 from compress.methods.quantize import rounding
+from compress.model.gguf.blocks import blocks
 from compress.model.packing import grouped, grouped_layer
 from compress.model.packing.grouped import Grid, GroupSize
+from compress.model.packing.integers import Integers
 from compress.spec.steps import Quantize
 from tests import made_models
 
@@ -37,9 +39,9 @@ def test_packing_is_exact_and_takes_no_bit_more_than_it_must(bits: int) -> None:
     assert torch.equal(grouped_layer.unpacked(stored, bits).long(), ints)
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True, "full"])
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_the_nearest_number_of_the_grid_is_found_by_brute_force_too(bits: int, symmetric: bool) -> None:
+def test_the_nearest_number_of_the_grid_is_found_by_brute_force_too(bits: int, symmetric: Any) -> None:
     weight, _ = layer(rows=3, columns=64)
     made = rounding.nearest(weight, Grid(bits, 32, symmetric))
     dense = made.dense()
@@ -56,12 +58,41 @@ def test_zero_is_on_every_grid_and_what_is_stored_in_half_precision_is_what_was_
     weight, _ = layer()
     weight[:, :32] += 10  # all of one sign
     weight[0] = 0
-    for symmetric in (False, True):
+    grids: list[Any] = [False, True, "full"]
+    for symmetric in grids:
         made = rounding.nearest(weight, Grid(4, 32, symmetric))
         assert torch.equal(made.scale.half().float(), made.scale)
         assert torch.equal(made.zero.half().float(), made.zero)
         assert torch.equal(made.zero, made.zero.round())
         assert (made.dense()[0] == 0).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_full_grid_has_the_largest_weight_at_its_end_and_is_finer(bits: int) -> None:
+    weight, _ = layer()
+    full, even = (rounding.nearest(weight, Grid(bits, 32, symmetric)) for symmetric in ("full", True))
+    groups = weight.view(24, -1, 32)
+    place = groups.abs().argmax(-1, keepdim=True)
+    assert (full.ints.view(24, -1, 32).gather(-1, place) == 0).all()
+    assert torch.equal(full.scale < 0, groups.gather(-1, place)[..., 0] > 0)
+    assert (full.zero == 2 ** (bits - 1)).all()
+    errors = [float((made.dense() - weight).square().sum()) for made in (full, even)]
+    assert errors[0] < errors[1] * (0.9 if bits == 4 else 1.0)
+
+
+@pytest.mark.parametrize(("bits", "symmetric", "name"), [(4, "full", "Q4_0"), (8, True, "Q8_0")])
+def test_grids_are_those_of_llama_cpps_own_quantization(bits: int, symmetric: Any, name: str) -> None:
+    gguf = pytest.importorskip("gguf")
+    weight, _ = layer(rows=256)
+    theirs = gguf.quants.quantize(weight.numpy(), gguf.GGMLQuantizationType[name])
+    settings = {"bits": bits, "format": "int4", "group_size": 32, "symmetric": symmetric}
+    linear = nn.Linear(128, 256, bias=False)
+    linear.weight = nn.Parameter(weight)
+    made: Any = grouped.make(linear, settings)
+    ours = blocks(Integers.of(made)).view(256, -1, 2 + 4 * bits)
+    theirs = torch.from_numpy(theirs.copy()).view(256, -1, 2 + 4 * bits)
+    assert torch.equal(ours[..., :2], theirs[..., :2])  # scales
+    assert float((ours != theirs).float().mean()) < 0.01  # theirs divides by the scale before it is fp16
 
 
 def test_ternary_weights_have_three_values_a_group_and_binary_ones_two_of_the_papers_size() -> None:

@@ -104,10 +104,10 @@ def test_the_cache_holds_keys_and_values_of_the_tokens_in_fp16() -> None:
     assert found.cache_bytes == 2 * 2 * 2 * 2 * 16 * 2 * 20  # 2 texts, keys and values, 2 layers, 2 heads of 16, fp16
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_an_artifact_has_our_integers_and_opens_in_llama_cpp(bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bits", "symmetric"), [(8, True), (4, True), (4, "full")])
+def test_an_artifact_has_our_integers_and_opens_in_llama_cpp(bits: Any, symmetric: Any, tmp_path: Path) -> None:
     model, words = stories()
-    packed = apply_step(bundle(model, words), Quantize(bits=bits, symmetric=True, group_size=32))
+    packed = apply_step(bundle(model, words), Quantize(bits=bits, symmetric=symmetric, group_size=32))
     assert packed.runtime == "llama.cpp"
     expected, layers = logits(packed.model, IDS), grouped_layers(packed.model)
     done = runtimes.finish(packed, packed.runtime)

@@ -17,6 +17,8 @@ from compress.model.packing.stacked import Stack
 from compress.model.packing.tied import TiedHead
 
 Kind = Literal["even", "ternary", "binary"]
+Symmetric = bool | Literal["full"]
+LEAST_SCALE = 1e-6  # fp16 holds it; groups of zeros need one
 GroupSize = int | Literal["row", "tensor"]
 """Weights of a row that share one scale: a number, the whole row, or the whole tensor."""
 
@@ -25,7 +27,8 @@ GroupSize = int | Literal["row", "tensor"]
 class Grid:
     """The values that weights can take: 2^bits evenly spaced ones, or three, or two.
 
-        even      from a group's minimum to its maximum, including zero; or the same range on both sides (symmetric)
+        even      from a group's minimum to its maximum, including zero; or the same range on both sides (symmetric);
+                  or with the weight of largest magnitude at one end, so that every integer has a use (full)
         ternary   -a, 0, a; a: mean of magnitudes above 0.7 of the mean    Li et al. 2016, arXiv:1605.04711
         binary    -a, a; a: mean magnitude                                 Rastegari et al. 2016, arXiv:1603.05279
 
@@ -35,7 +38,7 @@ class Grid:
 
     bits: int
     group_size: GroupSize
-    symmetric: bool = False
+    symmetric: Symmetric = False
     kind: Kind = "even"
 
     @classmethod
@@ -67,6 +70,10 @@ class Grid:
         elif self.kind == "binary":
             scale = 2 * magnitude.mean(-1)
             zero = torch.full_like(scale, 0.5)
+        elif self.symmetric == "full":
+            extreme = groups.gather(-1, magnitude.argmax(-1, keepdim=True))[..., 0]
+            scale = extreme / -(2 ** (self.bits - 1))  # negative where the extreme weight is positive
+            zero = torch.full_like(scale, 2 ** (self.bits - 1))
         elif self.symmetric:
             scale = magnitude.amax(-1) / max(2 ** (self.bits - 1) - 1, 1)
             zero = torch.full_like(scale, 2 ** (self.bits - 1))
@@ -74,7 +81,7 @@ class Grid:
             low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
             scale = (high - low) / self.most
             zero = (-low / scale.clamp(min=1e-12)).round().clamp(0, self.most)
-        return scale.clamp(min=1e-6).half().float(), zero
+        return torch.where(scale.abs() < LEAST_SCALE, LEAST_SCALE, scale).half().float(), zero
 
     @property
     def most(self) -> int:

@@ -35,8 +35,10 @@ class Quantize(Calibrated):
     """Let gptq round the columns with the largest inputs first."""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Fraction of the mean squared input that gptq adds to the diagonal of the inputs' Gram matrix before inversion."""
-    symmetric: bool = False
-    """Use a grid symmetric around zero instead of one from the smallest to the largest weight; backend torch only."""
+    symmetric: bool | Literal["full"] = False
+    """Use a grid symmetric around zero instead of one from the smallest to the largest weight; full: with the weight of
+    largest magnitude at -2^(bits - 1), so that all 2^bits values are used, as in llama.cpp's Q4_0. Backend torch only.
+    """
     double_quant: bool = False
     """Store the scales of nf4 and fp4 in 8 bits, 256 per block: 0.37 bits per weight less at group_size 64 (QLoRA)."""
     per_channel: bool = True
