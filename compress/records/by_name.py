@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from compress.base.config import InputError, did_you_mean
+from compress.base.reading import is_folder
 from compress.records.files import named
 
 RESULTS = Path("results")
@@ -16,10 +17,14 @@ OWN = re.compile(r"(?P<recipe>.+?)-[a-z]+-[0-9a-f]{8}(?P<limit>-limit[0-9]+)?\.j
 def found(word: Path, folder: Path = RESULTS) -> Path:
     """Return the path of a result that is named by its path, or by its recipe if `folder` has one result of it.
 
-    A result of all examples is preferred to limited ones. A path that leads nowhere is returned as it is. Raises
-    InputError if several results, or none, have the name.
+    A result of all examples is preferred to limited ones. A path that leads nowhere is returned as it is, and so is a
+    folder, unless it holds no result and its name is a recipe's that has one. Raises InputError if several results, or
+    none, have the name.
     """
-    if os.path.lexists(word) or len(word.parts) > 1 or word.suffix == ".json" or not folder.is_dir():
+    if len(word.parts) > 1 or word.suffix == ".json" or not folder.is_dir():
+        return word
+    is_place = os.path.lexists(word)
+    if is_place and (not is_folder(word) or named([word])):
         return word
     recipes: dict[str, list[Path]] = {}
     whole: list[Path] = []
@@ -28,6 +33,8 @@ def found(word: Path, folder: Path = RESULTS) -> Path:
             recipes.setdefault(match["recipe"], []).append(path)
             whole += [] if match["limit"] else [path]
     files = recipes.get(str(word), [])
+    if is_place and not files:
+        return word
     for candidates in (files, [path for path in files if path in whole]):
         if len(candidates) == 1:
             return candidates[0]

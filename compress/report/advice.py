@@ -163,7 +163,11 @@ def _alone(name: str, table: Table) -> str:
     cost = None if ratio is None else point_cost(result.headline, table.axis, ratio.reference)
     if ratio is None or cost is None:
         return ""
-    value, *interval = factor(cost, BY_AXIS[table.axis])
+    family = len(adjusted(table))
+    how = " adjusted" if family > 1 else ""
+    jointly = stats.at_confidence(cost, 1 - (1 - stats.CONFIDENCE) / max(family, 1))
+    value, *interval = factor(jointly, BY_AXIS[table.axis])
+    interval = [each.replace(")", f"{how})") for each in interval]
     return f" {joined((f'The compression alone: {value}', *interval))}; the rest is the runtime."
 
 

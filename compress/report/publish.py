@@ -5,18 +5,20 @@ Every file is first checked against the artifact's manifest. Address and token o
 """
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from compress.base import reading
 from compress.base.config import InputError
+from compress.base.console import say
 from compress.base.errors import as_input_error
+from compress.base.files import SPELLED
 from compress.data.hub import is_id
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records.result import Result
-from compress.report.card import CARD, measured_manifest, write_card
+from compress.report.card import CARD, card, measured_manifest, write_card
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 
@@ -36,6 +38,11 @@ def push(result: Result, artifact: Path, repo: str, private: bool = False, recip
     _ready(repo)
     if (artifact / CARD).is_file():
         _check_card(artifact / CARD)
+        if _written_otherwise(artifact, result, manifest, recipes):
+            say(
+                f"{artifact / CARD} is sent as it is: it differs from the card that these results give; to have that "
+                f"one written, remove it and push again"
+            )
     else:
         write_card(result, artifact, recipes)
     files = [*manifest["files"], MANIFEST, CARD]
@@ -54,6 +61,12 @@ def push(result: Result, artifact: Path, repo: str, private: bool = False, recip
             allow_patterns=[glob.escape(name) for name in files],  # other files in the folder stay private
         )
     return str(commit.commit_url)
+
+
+def _written_otherwise(artifact: Path, result: Result, manifest: Mapping[str, Any], recipes: int) -> bool:
+    """Return whether the artifact's card is not the one of this result among its table: edited, or older."""
+    made = card(result, manifest["plain"], manifest["kind"], recipes=recipes)
+    return (artifact / CARD).read_bytes() != made.encode(errors=SPELLED)
 
 
 def _ready(repo: str) -> None:

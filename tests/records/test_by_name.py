@@ -43,10 +43,21 @@ def test_the_result_of_all_examples_is_preferred_to_limited_ones(folder: Path) -
 
 def test_paths_are_returned_as_they_are(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "twice").mkdir()
-    for path in (Path("twice"), Path("results/gone"), Path("gone.json")):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "bert_prune").mkdir()
+    write(tmp_path / "bert_prune", factory.result("other"))
+    for path in (Path("mine"), Path("bert_prune"), Path("results/gone"), Path("gone.json")):
         assert found(path, folder) == path
     assert found(Path("bert_int8"), tmp_path / "gone") == Path("bert_int8")
+
+
+def test_a_folder_without_results_does_not_hide_those_of_its_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "elsewhere"
+    (place / "bert_int8").mkdir(parents=True)
+    monkeypatch.chdir(place)
+    assert found(Path("bert_int8"), folder) == folder / "stdlib-bert" / "bert_int8-cpu-aaaaaaaa.json"
 
 
 def test_names_of_several_results_or_of_none_are_refused(folder: Path) -> None:

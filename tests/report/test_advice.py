@@ -52,6 +52,13 @@ def test_the_cheapest_recipe_that_surely_loses_at_most_a_point_is_recommended(
     assert found[-1] == f"Next: python -m compress card {path}"
 
 
+def test_the_compression_alone_has_a_joint_interval_too() -> None:
+    (stated,) = [line for line in lines(factory.family()) if line.startswith("Recommended: bert_int8.")]
+    width = math.log(0.4896 / 0.48) * t.ppf(1 - 0.025 / 9, 4) / t.ppf(0.975, 4)  # nine recipes, five rounds
+    low, high = (math.exp(sign * width) / 0.48 for sign in (-1, 1))
+    assert f"The compression alone: 2.1x faster ({low:.2f} to {high:.2f} adjusted); the rest is " in stated
+
+
 def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
     (only,) = lines([made("a", 0.3, -0.006, half=0.02)])
     assert only == (

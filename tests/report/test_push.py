@@ -81,12 +81,17 @@ def test_the_hubs_check_accepts_the_card_and_refuses_metadata_of_other_types(
 
 
 def test_a_card_that_was_edited_stays_and_a_second_push_goes_to_the_same_place(
-    hub: Hub, artifact: tuple[Path, Result]
+    hub: Hub, artifact: tuple[Path, Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, result = artifact
+    write_card(result, folder, recipes=3)
+    push(result, folder, "me/first", recipes=3)
+    assert "is sent as it is" not in capsys.readouterr().err
+    push(result, folder, "me/first", recipes=4)
+    assert "README.md is sent as it is: it differs from the card that these results give" in capsys.readouterr().err
     (folder / "README.md").write_text("---\nlicense: mit\n---\nmine")
     push(result, folder, "me/small", private=True)
-    assert hub.repos == {"me/small": True}
+    assert hub.repos == {"me/first": False, "me/small": True}
     push(result, folder, "me/small", private=True)
     assert hub.files["me/small"]["README.md"] == b"---\nlicense: mit\n---\nmine"
 
