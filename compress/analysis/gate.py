@@ -221,7 +221,7 @@ def _loss(after: Accuracy | None, before: Accuracy | None, limit: Limit, family:
     if isinstance(lost, str):
         return "UNKNOWN", lost
     spreads = [*losses.spreads(after), *losses.spreads(before)]
-    change = seeds.jointly(lost, spreads, family)
+    change = seeds.jointly_changed(lost, losses.changed(before, after), spreads, family)
     scale, _, form = losses.form(after)
     interval = f"{scale * change.low:+.2f} to {scale * change.high:+.2f}" if lost.bounded else "no interval"
     sentence = f"{scale * lost.value:+.2f} {form} lost ({interval}), at most {scale * most:g} {form}"

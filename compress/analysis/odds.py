@@ -4,9 +4,8 @@ Results store unadjusted intervals. For a table of several recipes, intervals ar
 follow Holm's method (1979), which keeps the same error rate and finds more.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from typing import TypeVar
 
@@ -227,21 +226,11 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
 
 
 def joint_loss(candidate: Candidate, table: Table, spreads: Sequence[seeds.Spread], comparisons: int) -> Estimate:
-    """Return a candidate's negated loss with an interval that is valid jointly for all comparisons (Bonferroni).
-
-    That of an accuracy is at least as wide as Tango's score interval: a 95 % interval that is widened by a factor is
-    too narrow with few changed answers.
-    """
-    wide = seeds.jointly(candidate.quality, spreads, comparisons)
+    """Return a candidate's negated loss with an interval that is valid jointly for all comparisons (Bonferroni)."""
     rows = {row.name: row.accuracy for row in table.rows}
     ours, reference = rows.get(candidate.name), None if table.reference is None else rows.get(table.reference)
     changed = None if ours is None or reference is None else loss.changed(ours, reference)
-    if changed is None:
-        return wide
-    score = stats.paired_difference(*changed, wide.n, 1 - (1 - stats.CONFIDENCE) / comparisons)
-    seed = math.hypot(*(part.half(comparisons) for part in spreads))
-    low, high = (math.hypot(edge - wide.value, seed) for edge in (score.low, score.high))
-    return replace(wide, low=min(wide.low, wide.value - low), high=max(wide.high, wide.value + high))
+    return seeds.jointly_changed(candidate.quality, changed, spreads, comparisons)
 
 
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:

@@ -16,10 +16,13 @@ from compress.records.stats import Estimate
 
 
 def rounds(session: Session, index: int) -> int:
-    """Return the number of rounds of a session at an operating point that figures use."""
+    """Return how many rounds a session had at an operating point; those before the last may be left out.
+
+    They are numbered from 1, in older traces from 0.
+    """
     points = [runner.points[index] for runner in session.runners if len(runner.points) > index]
     indices = [window.index for point in points for window in point.windows]
-    return 1 + max(indices) - min(indices) if indices else 0
+    return 1 + max(indices) - min(1, *indices) if indices else 0
 
 
 def numbered(point: Point, session: int, first_round: int) -> Point:

@@ -251,7 +251,7 @@ def _point(sittings: Sequence[Sitting], name: str, index: int) -> Figures | None
             row |= {"started_s": w.started_ns / 1e9, "duration_s": spent / 1e9, "cpu_s": w.cpu_ns / 1e9}
             made["rounds"].append(row | {"gap_s": (spent - sum(w.batch_ns)) / 1e9, "energy_j": joules})
         numbers = [number for (_, at), each in sitting.costs.items() if at == index for number in each.numbers]
-        first += 1 + max(numbers) - min(numbers) if numbers else 0
+        first += 1 + max(numbers) - min([1, *numbers]) if numbers else 0
     return made
 
 

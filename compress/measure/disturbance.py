@@ -12,7 +12,7 @@ from operator import or_
 from pathlib import Path
 from statistics import quantiles
 
-from compress.analysis.full_speed import SLOWER, highest
+from compress.analysis.full_speed import FullSpeed, full_speed
 from compress.analysis.joules import HARD
 from compress.base.devices import foreign_cpu_s, stolen_cpu_s
 from compress.records.sample import Sample
@@ -84,8 +84,8 @@ class Usual:
     """Highest CPU frequency of the runner's windows so far."""
     device_mhz: int | None = None
     """Highest GPU clock of the runner's windows so far."""
-    cpu_ops: int | None = None
-    """Highest speed of the processor in all windows so far, in operations per second."""
+    full_speed: FullSpeed | None = None
+    """Speed of the processor in all windows so far."""
     switches_per_s: float = 0.0
     """Involuntary switches by the system itself: the lower quartile of all windows so far, of eight or more."""
 
@@ -101,7 +101,7 @@ def usual(own: Sequence[Window], everyone: Sequence[Window]) -> Usual:
     return Usual(
         cpu_khz=max((d.cpu_khz for d in seen if d.cpu_khz is not None), default=None),
         device_mhz=max((d.device_mhz for d in seen if d.device_mhz is not None), default=None),
-        cpu_ops=highest(everyone),
+        full_speed=full_speed(everyone),
         switches_per_s=quantiles(rates, n=4)[0] if len(rates) >= KNOWN_FROM else 0.0,
     )
 
@@ -149,9 +149,9 @@ LIMITS: Mapping[str, Limit] = {
         lambda w, now: _shortfall(w.disturbance.cpu_khz, now.cpu_khz), 0.1, "below the runner's highest"
     ),
     "processor speed": Limit(
-        lambda w, now: _shortfall(w.disturbance.cpu_ops, now.cpu_ops),
-        SLOWER,
-        "below the highest of all windows: shared cores, or cores far apart, take 15 to 50 %",
+        lambda w, now: None if now.full_speed is None else now.full_speed.severity(w),
+        1.0,
+        "below the highest of all windows by 10 %, or the noise: shared cores, or cores far apart, take 15 to 50 %",
     ),
     "GPU clock": Limit(
         lambda w, now: _shortfall(w.disturbance.device_mhz, now.device_mhz), 0.1, "below the runner's highest"

@@ -60,7 +60,7 @@ def _measured(
         return starved
     elapsed_s = first_s + rounds_s
     foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)
-    used = rounds.at_full_speed()
+    used, _ = rounds.at_full_speed()
     for spec in rounds.live:
         kept = {window.index for window in used[spec.name]}
         slow = [window for window in rounds.used[spec.name] if window.index not in kept]
@@ -105,8 +105,9 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
             rounds.round(index)
             before_s, elapsed_s = elapsed_s, time.monotonic() - start
             running.advance(1 if settings.precision is None else elapsed_s - before_s)
-            ratios = _ratios(rounds)
-            if _to_halve(rounds, label) or finished(settings, index, elapsed_s, ratios.values()):
+            used, mixed = rounds.at_full_speed()
+            ratios = latency_ratios(used, _references(rounds))
+            if _to_halve(rounds, label) or finished(settings, index, elapsed_s, ratios.values(), mixed):
                 break
     points = rounds.bench.points
     share = share_of_budget(0 if rounds.point == points[0] else 1, len(points))
@@ -115,10 +116,6 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
     if rounds.repeats:
         say(f"  {rounds.repeats} of {rounds.windows} windows were repeats of disturbed ones")
     return elapsed_s
-
-
-def _ratios(rounds: Rounds) -> dict[tuple[str, str], Estimate]:
-    return latency_ratios(rounds.at_full_speed(), _references(rounds))
 
 
 def _references(rounds: Rounds) -> list[str]:

@@ -34,6 +34,8 @@ from compress.records.session import Ramp, Runner
 from compress.records.window import Window
 
 FURTHER_SHARE = 1 / 3
+AGAIN_S = 0.01
+"""Pre-roll of a repeat: the same load ran until the processor's speed was read."""
 SMALLER = "use a smaller batch_size, or set measure.halve_batch"
 
 
@@ -75,11 +77,12 @@ class Rounds:
     lengths: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Tokens of the requests of a pass, of models that stop by themselves."""
     windows: int = 0
+    """Windows after the first round."""
     repeats: int = 0
     disturbed: int = 0
     """Windows in a row, up to the last one, that were disturbed."""
     quiet: int = 0
-    """Windows that were not, after the first round."""
+    """Windows after the first round that were not."""
     starved: list[str] = field(default_factory=list)
     """Runners that ran out of memory."""
 
@@ -150,6 +153,7 @@ class Rounds:
             window = self._window(spec, repeat=bool(attempts))
             attempts.append(replace(window, index=index, order=order, attempt=len(attempts)))
             now = usual(self.used[spec.name], [*self._all, *attempts])
+            self.windows += index > 0
             if index == 0:
                 self._count(spec)
             if index == 0 or not self._to_repeat(severity(window, now)):
@@ -167,11 +171,14 @@ class Rounds:
         """All windows so far, of all runners."""
         return [window for groups in (self.used, self.unused) for group in groups.values() for window in group]
 
-    def at_full_speed(self) -> dict[str, list[Window]]:
-        """Return runner -> its windows of the rounds to use, of those that still take part."""
+    def at_full_speed(self) -> tuple[dict[str, list[Window]], bool]:
+        """Return runner -> its windows of the rounds to use, of those that still take part.
+
+        And whether slow ones are among them.
+        """
         used = {spec.name: self.used[spec.name] for spec in self.live}
-        rounds = full_speed.at_full_speed(used, self._all)
-        return {name: [window for window in group if window.index in rounds] for name, group in used.items()}
+        rounds, mixed = full_speed.at_full_speed(used, self._all)
+        return {name: [window for window in group if window.index in rounds] for name, group in used.items()}, mixed
 
     def _count(self, spec: Spec) -> None:
         """Count the work of a batch; the model is loaded, and no figure uses this round."""
@@ -189,15 +196,16 @@ class Rounds:
         return self.disturbed > 0 and allowed.permits(self.disturbed, self.repeats, self.windows, self.quiet)
 
     def _window(self, spec: Spec, repeat: bool) -> Window:
-        """Measure one window, with the processes on the device after it. A repeat follows the same load at once."""
+        """Measure one window, with the processes on the device after it. A repeat has a short pre-roll."""
         bench = self.bench
-        settings = bench.job.settings.model_copy(update={"preroll_s": 0.0}) if repeat else bench.job.settings
+        settings = bench.job.settings
+        if repeat:
+            settings = settings.model_copy(update={"preroll_s": min(settings.preroll_s, AGAIN_S)})
         model = self.runnable(spec)
         if isinstance(model, Stopping) and spec.name not in self.lengths:
             self.lengths[spec.name] = model.lengths(self.batches)
         speed = [] if bench.job.device.on_gpu else [processor.operations_per_s]
         window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler, *speed)
-        self.windows += 1
         if isinstance(model, Decoding):
             self.cache_bytes[spec.name] = model.cache_bytes
         listed = listed_processes(bench.meter)

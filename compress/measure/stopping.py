@@ -12,15 +12,20 @@ from compress.records.window import Window
 from compress.spec.measure import FEWEST_ROUNDS, Settings
 
 
-def finished(settings: Settings, rounds: int, elapsed_s: float, ratios: Iterable[Estimate]) -> bool:
-    """Return whether the rounds end here."""
+def finished(
+    settings: Settings, rounds: int, elapsed_s: float, ratios: Iterable[Estimate], mixed: bool = False
+) -> bool:
+    """Return whether the rounds end here.
+
+    `mixed`: the ratios are of rounds at full speed and slow ones. However precise, they are not those of either.
+    """
     if settings.precision is None:
         return rounds >= settings.rounds
     if rounds >= MOST_ROUNDS:  # what a result file holds at most
         return True
     if settings.budget_s is not None and elapsed_s >= settings.budget_s and rounds >= FEWEST_ROUNDS:
         return True
-    return rounds >= settings.rounds and enough(ratios, settings.precision)
+    return rounds >= settings.rounds and not mixed and enough(ratios, settings.precision)
 
 
 def latency_ratios(

@@ -196,7 +196,8 @@ def _percentile(point: Point, name: str) -> str:
 def _natural(natural: Natural) -> Iterable[str]:
     """Yield the texts of a natural point, and its costs per example and per correct answer."""
     texts = natural.texts
-    yield f"  {texts.batches} batches of the test split's own texts, {texts.tokens_per_example:.1f} tokens on average"
+    batches = f"{texts.batches} batch{'es' if texts.batches > 1 else ''}"
+    yield f"  {batches} of the test split's own texts, {texts.tokens_per_example:.1f} tokens on average"
     costs = [("latency", text.latency(natural.latency_per_example_s), "per example")]
     if natural.latency_per_correct_s is not None:
         costs.append(("latency", text.latency(natural.latency_per_correct_s), "per correct answer"))

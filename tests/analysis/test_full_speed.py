@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from compress.analysis.full_speed import at_full_speed, highest, slow_rounds
+from compress.analysis.full_speed import at_full_speed, full_speed, slow_rounds
 from compress.records.session import RunnerPoint, Shape
 from compress.records.window import Disturbance, Window
 
@@ -26,7 +27,12 @@ def rounds(*speeds: tuple[int | None, int | None]) -> dict[str, list[Window]]:
 
 def kept(used: dict[str, list[Window]], *others: Window) -> list[int]:
     """The rounds that are used."""
-    return sorted(at_full_speed(used, [*others, *(each for group in used.values() for each in group)]))
+    return sorted(at_full_speed(used, every(used, *others))[0])
+
+
+def every(used: dict[str, list[Window]], *others: Window) -> list[Window]:
+    """All windows."""
+    return [*others, *(each for group in used.values() for each in group)]
 
 
 FAST, SLOW = (FULL, FULL), (SHARED, SHARED)
@@ -67,9 +73,34 @@ def test_ten_percent_are_no_change_of_speed_and_a_single_high_reading_is_none() 
 
 def test_traces_without_speeds_keep_all_rounds() -> None:
     used = rounds(*[(None, None)] * 8)
-    assert highest(used["a"]) is None
+    assert full_speed(used["a"]) is None
     assert kept(used) == list(range(1, 9))
     assert slow_rounds([point(used["a"])]) == ()
+
+
+def test_whether_slow_rounds_are_among_those_to_use_is_stated() -> None:
+    for used, mixed in (
+        (rounds(*[FAST] * 5, *[SLOW] * 10), True),
+        (rounds(*[FAST] * 6, *[SLOW] * 10), False),
+        (rounds(*[FAST] * 15), False),
+        (rounds(*[SLOW] * 15), False),
+    ):
+        assert at_full_speed(used, every(used))[1] is mixed
+
+
+@pytest.mark.parametrize(("noise", "dwell"), [(0.01, 8), (0.03, 8), (0.05, 30)])
+def test_the_limit_is_wider_where_readings_are_noisy(noise: float, dwell: int) -> None:
+    """Windows at one speed are hardly ever slow, and those of a state at half of it always."""
+    draw = np.random.default_rng(dwell)
+    states = np.repeat(draw.integers(0, 2, 400 // dwell), dwell)
+    speeds = np.where(states == 1, 1.0, 0.5) * (1 + noise * draw.standard_normal(len(states)))
+    windows = [window(i, round(1e9 * speed)) for i, speed in enumerate(speeds, start=1)]
+    full = full_speed(windows)
+    assert full is not None
+    slow = np.array([full.is_slow(each) for each in windows])
+    assert slow[states == 0].all()
+    assert slow[states == 1].mean() < 0.01
+    assert full.slower == pytest.approx(max(0.1, 6 * noise), rel=0.35)
 
 
 def point(used: list[Window], unused: tuple[Window, ...] = ()) -> RunnerPoint:

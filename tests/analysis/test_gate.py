@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 from xml.etree import ElementTree
 
@@ -107,6 +108,20 @@ def test_accuracy_is_compared_on_the_same_examples() -> None:
     assert found.state == "FAILED" and "+5.05 points lost" in found.detail
     few = [bit and i not in (1, 2, 3, 4, 5) for i, bit in enumerate(then)]
     assert one(answered_result(few), answered_result(then), LOSS).state == "undecided"  # 0.57 points by five answers
+
+
+def test_a_joint_interval_of_few_changed_answers_is_tangos() -> None:
+    """Scaled from the 95 % interval, +-0.21 points would pass a loss of at most 0.25 points."""
+    then = [i % 10 != 0 for i in range(2819)]
+    family = {f"r{i}": answered_result(then) for i in range(9)}
+    both = [replace(result, name=name) for name, result in family.items()]
+    limits = Limits(latency=0.5, loss=(0.0025, "points"))
+    found = [each for each in check(both, both, limits) if each.what == "accuracy"]
+    exact = stats.paired_difference(0, 0, 2819, 1 - 0.05 / 18)
+    squared = NormalDist().inv_cdf(1 - 0.025 / 18) ** 2
+    assert exact.high == pytest.approx(squared / (2819 + squared), rel=1e-6)  # of no change, that is Tango's
+    assert {each.state for each in found} == {"undecided"} and len(found) == 9
+    assert f"({100 * exact.low:+.2f} to {100 * exact.high:+.2f})" in found[0].detail
 
 
 def test_without_answers_the_differences_to_the_reference_are_compared() -> None:

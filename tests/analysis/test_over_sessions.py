@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scipy.stats import t
 
-from compress.analysis import costs, figures
+from compress.analysis import costs, figures, recount
 from compress.analysis.over_sessions import merged_reasons
 from compress.analysis.verify import recomputed
 from compress.base.config import InputError
@@ -56,6 +56,26 @@ def test_figures_of_several_sessions_are_joined_over_sessions(monkeypatch: pytes
     assert point.energy_net_j.value == pytest.approx(sum(nets) / 3)
     half = t.ppf(0.975, 2) * stdev(nets) / 3**0.5
     assert point.energy_net_j.high - point.energy_net_j.value == pytest.approx(half)
+
+
+def test_rounds_of_sessions_stay_apart_where_the_first_rounds_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = sessions(monkeypatch, 200.0, 204.0)
+    first, second = (
+        with_points(
+            each,
+            lambda _, point, start=start: replace(
+                point, windows=tuple(replace(w, index=w.index + start) for w in point.windows)
+            ),
+        )
+        for each, start in ((first, 5), (second, 1))
+    )
+    for order in ((first, second), (second, first)):
+        raw = costs.from_trace(order[0], [order[1]])
+        (point,) = figures.points(raw, "ours")
+        numbers = [r.index for r in point.rounds]
+        assert numbers == sorted(set(numbers)) and len(numbers) == 12
+        ((again,),) = recount.points(order, ["ours"])
+        assert [row["index"] for row in again["rounds"]] == numbers
 
 
 def test_a_runner_that_fails_in_a_later_session_has_the_figures_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

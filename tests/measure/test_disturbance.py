@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compress.analysis.full_speed import FullSpeed
 from compress.measure import disturbance
 from compress.measure.disturbance import (
     Reading,
@@ -66,9 +67,9 @@ def test_clocks_are_compared_with_the_runners_highest() -> None:
 
 def test_speed_is_compared_with_what_six_windows_of_any_runner_reached() -> None:
     speeds = [250, *[200] * 5, 198, 120]
-    assert usual([], [of(cpu_ops=speed) for speed in speeds[:5]]).cpu_ops is None
+    assert usual([], [of(cpu_ops=speed) for speed in speeds[:5]]).full_speed is None
     now = usual([], [*(of(cpu_ops=speed) for speed in speeds), WINDOW])
-    assert now.cpu_ops == 200  # a single high reading is none
+    assert now.full_speed == FullSpeed(200, 0.1)  # a single high reading is none
     assert severity(of(cpu_ops=190), now) == pytest.approx(0.5)
     assert severity(of(cpu_ops=100), now) == pytest.approx(5.0)
 

@@ -34,6 +34,12 @@ def test_quick_ends_by_precision_or_budget(
     assert finished(QUICK, rounds, elapsed_s, ratios) is expected
 
 
+def test_rounds_of_two_speeds_go_on_until_the_budget_is_over() -> None:
+    assert finished(QUICK, 20, 50.0, [NARROW])
+    assert not finished(QUICK, 20, 50.0, [NARROW], mixed=True)
+    assert finished(QUICK, 20, 90.0, [NARROW], mixed=True)
+
+
 def test_rounds_end_at_the_most_that_a_result_file_holds() -> None:
     assert [finished(QUICK, n, 0.0, [WIDE]) for n in (999, 1000)] == [False, True]
 

@@ -31,6 +31,14 @@ def paragraph(results: Sequence[Result]) -> str:
     return " ".join(protocol(one(results)))
 
 
+def test_rounds_left_out_are_stated_where_there_are_any() -> None:
+    plain = factory.result("plain")
+    sentence = "3 of 10 rounds are left out: the processor was over 10 % slower in them (its clock was lower)"
+    points = tuple(replace(point, grade_reasons=(sentence,)) for point in plain.points)
+    assert f"In one session, {sentence}." in paragraph([plain, replace(plain, name="slow", points=points)])
+    assert "left out" not in paragraph([plain])
+
+
 def test_every_setting_is_in_the_paragraph_by_value() -> None:
     written = paragraph([factory.result(settings=SETTINGS, margin="0.3pt", session_spread=0.045)])
     for words in (

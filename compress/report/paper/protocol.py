@@ -6,6 +6,7 @@ Values come from the results. What an older result did not record is stated as s
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from compress.analysis.full_speed import LEFT_OUT
 from compress.analysis.joules import UNCERTAINTY_FACTOR
 from compress.analysis.loss import margin_of, margin_words
 from compress.analysis.pareto import Table
@@ -26,9 +27,8 @@ def protocol(table: Table) -> list[str]:
         *_contents(table.newest),
         "One process measures all models of a session. In every round each model has one window, in random order, "
         "after a pre-roll of its own. The first round is not used. A window during which other processes, the host or "
-        "a reduced clock disturbed the device beyond stated limits is repeated, and the quietest attempt is used. "
-        "Rounds in which a CPU ran a fixed load over 10 % slower than at its best are left out where enough others "
-        "remain.",
+        "a reduced clock disturbed the device beyond stated limits is repeated, and the quietest attempt is used.",
+        *_left_out(table.results),
         *_grouped(table.results, _settings),
         *_grouped(table.results, _assumed),
         *_grouped(table.results, lambda result: f"Recipes use {text.seeds(result)}"),
@@ -46,6 +46,14 @@ def _grouped(results: Iterable[Result], words: Callable[[Result], str]) -> Itera
         groups.setdefault(words(result), []).append(result.name)
     for sentence, names in groups.items():
         yield f"{sentence}." if len(groups) == 1 else f"{sentence} ({', '.join(names)})."
+
+
+def _left_out(results: Iterable[Result]) -> Iterator[str]:
+    """Yield how many rounds of a session are left out, and why."""
+    points = [result.headline for result in results if result.headline is not None]
+    reasons = (reason for point in points for reason in point.grade_reasons if LEFT_OUT in reason)
+    for reason in dict.fromkeys(reasons):
+        yield f"In one session, {reason}."
 
 
 def _contents(result: Result) -> Iterator[str]:
