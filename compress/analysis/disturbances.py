@@ -2,7 +2,8 @@
 
 With a meter, a disturbance lowers the grade of the energy to D, and makes the latency unreliable too if it touches it.
 Without a meter, a session has many short rounds: disturbed windows are repeated, and the location is robust. There,
-what disturbs all models alike, or only some windows, is a note.
+what disturbs all models alike, or only some windows, is a note; a load on a quarter of all cores in most of the windows
+that figures use is none of these.
 """
 
 import re
@@ -17,9 +18,11 @@ from compress.records.session import RunnerPoint, Session
 CLOCK_DRIFT = 0.03
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 
+LASTING = 0.25  # of all cores, in most of the windows that figures use
+
 Kind = Literal[
-    "warm-up", "common warm-up", "foreign cores", "stolen cores", "quota", "foreign processes", "throttling", "clocks",
-    "drift", "common drift", "drift of the ratio", "energy drift",
+    "warm-up", "common warm-up", "foreign cores", "lasting load", "stolen cores", "quota", "foreign processes",
+    "throttling", "clocks", "drift", "common drift", "drift of the ratio", "energy drift",
 ]  # fmt: skip
 
 
@@ -39,6 +42,7 @@ TOUCHES: Mapping[Kind, Touches] = {
     "warm-up": Touches(True, True, r"^latency was not steady when warm-up ended"),
     "common warm-up": Touches(True, False),
     "foreign cores": Touches(True, False, r"^other processes kept .* cores busy"),
+    "lasting load": Touches(True, True),
     "stolen cores": Touches(True, False, r"^the host gave .* of this virtual machine's cores"),
     "quota": Touches(True, False, r"^the control group's CPU quota stopped"),
     "foreign processes": Touches(True, True, r"^\d+ other process(es)? on the device"),
@@ -86,6 +90,7 @@ def disturbances(session: Session, name: str, index: int) -> list[Disturbance]:
     if stolen is not None and stolen > FOREIGN_CORES:
         sentence = f"the host gave {stolen:.1f} of this virtual machine's cores to others during the measurement"
         found.append(Disturbance("stolen cores", sentence))
+    found += _lasting_load(session, point)
     if point.throttled_periods:
         sentence = (
             f"the control group's CPU quota stopped the measurement in {point.throttled_periods} periods, "
@@ -97,6 +102,24 @@ def disturbances(session: Session, name: str, index: int) -> list[Disturbance]:
         sentence = f"{processes} other process{'es' if processes > 1 else ''} on the device"
         found.append(Disturbance("foreign processes", sentence))
     return found + _device_events(session, point)
+
+
+def _lasting_load(session: Session, point: RunnerPoint) -> list[Disturbance]:
+    """Return a disturbance if others took many cores in most windows that figures use: repeats did not help."""
+    if session.cores is None:
+        return []
+    taken = [
+        ((window.disturbance.foreign_ns or 0) + (window.disturbance.stolen_ns or 0)) / window.duration_ns
+        for window in point.windows
+    ]
+    many = sum(cores >= LASTING * session.cores for cores in taken)
+    if many <= len(taken) / 2:
+        return []
+    sentence = (
+        f"in {many} of {len(taken)} rounds others took at least {100 * LASTING:.0f} % of this machine's "
+        f"{session.cores} cores"
+    )
+    return [Disturbance("lasting load", sentence)]
 
 
 def _of_warm_up(point: RunnerPoint) -> list[Disturbance]:

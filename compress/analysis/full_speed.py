@@ -94,7 +94,7 @@ def slow_rounds(points: Sequence[RunnerPoint]) -> tuple[str, ...]:
     if full is None:
         return ()
     kept = {window.index for window in used}
-    left_out = {window.index for point in points for window in point.unused} - kept - {0}
+    left_out = _left_out(points)
     slower = f"the processor was over {100 * full.slower:.0f} % slower"
     why = "(its cores were shared or far apart, or its clock lower)"
     if left_out:
@@ -103,3 +103,27 @@ def slow_rounds(points: Sequence[RunnerPoint]) -> tuple[str, ...]:
     if not slow:
         return ()
     return (f"in {len(slow)} of {len(kept)} rounds {slower} than at its best {why}",)
+
+
+def _left_out(points: Sequence[RunnerPoint]) -> set[int]:
+    """Return the rounds of an operating point that figures leave out; round 0 is never used."""
+    kept = {window.index for point in points for window in point.windows}
+    return {window.index for point in points for window in point.unused} - kept - {0}
+
+
+def unfounded(points: Sequence[RunnerPoint]) -> str | None:
+    """Return a sentence on rounds that are left out, or used beside them, against the readings; None without any."""
+    left_out, used = _left_out(points), [window for point in points for window in point.windows]
+    unused = [window for point in points for window in point.unused]
+    full = full_speed([*used, *unused])
+    was_slow = {window.index for window in unused if full is not None and full.is_slow(window)}
+    if wrong := sorted(left_out - was_slow):
+        return f"left out are the rounds {_listed(wrong)}, in which the processor was not slow"
+    is_slow = {window.index for window in used if full is not None and full.is_slow(window)}
+    if left_out and is_slow:
+        return f"other rounds are left out than {_listed(sorted(is_slow))}, in which the processor was slow too"
+    return None
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -7,6 +7,7 @@ are compared by the rules of that schema, and its verdicts are not.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
@@ -14,18 +15,23 @@ from typing import Any
 
 from compress.analysis import costs, figures, older_figures, recount
 from compress.analysis.costs import Raw
+from compress.analysis.full_speed import unfounded
 from compress.analysis.generation import generation
 from compress.analysis.judging import judged
 from compress.analysis.price import transform
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
+from compress.records.machine import code_version
 from compress.records.result import SCHEMA, Accuracy, Reference, Result
 from compress.records.session import Session
 
 TOLERANCE = 1e-9
 NOISE = 1e-14
 """Largest absolute difference of two sums of the same terms, such as the spread of equal costs, which is 0."""
+NUMBER = re.compile(r"[-+]?\d[\d,.]*(?:e[-+]?\d+)?")
+SENTENCE = 4
+"""Words of the shortest sentence: verdicts and grades are fewer."""
 FIRST, SECOND = "from the trace", "by the second implementation"
 COPIED = (
     "not recomputed, because raw samples do not contain them: sizes, kernels, layers, notes, settings, carbon, and the "
@@ -45,7 +51,7 @@ class Verified:
     confirmed: int = 0
     """Number of values that the second implementation confirmed."""
     remark: str | None = None
-    """Figures that were not compared, for a result of schema 1."""
+    """What was not compared: figures of a result of schema 1, the wording of another version."""
 
 
 def verify(path: Path) -> Verified:
@@ -57,13 +63,27 @@ def verify(path: Path) -> Verified:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
     sessions = [trace.read(trace.located(path, stated)) for stated in stored.traces]
     old, new, compared, remark = _first(stored, recomputed(stored, *sessions))
-    differences = dict(unlike(old, new, ""))
+    reworded: list[str] | None = None if stored.code_version == code_version() else []
+    differences = dict(unlike(old, new, "", reworded=reworded)) | dict(_unfounded(sessions))
     confirmed = 0
     for old, new, place in _second(stored, sessions):
-        found = dict(unlike(old, new, place, SECOND, NOISE))
+        found = dict(unlike(old, new, place, SECOND, NOISE, reworded))
         confirmed += max(0, _count(new) - len(found))
         differences = found | differences
+    if reworded:
+        wording = f"sentences with the same numbers are worded otherwise by this version, {code_version()}"
+        remark = "; ".join(filter(None, (remark, wording)))
     return Verified(path, compared, tuple(differences.values()), confirmed, remark)
+
+
+def _unfounded(sessions: Sequence[Session]) -> Iterator[tuple[str, str]]:
+    """Yield a path and a sentence for each operating point that leaves rounds out against its readings."""
+    for number, session in enumerate(sessions, start=1):
+        for index in range(max((len(runner.points) for runner in session.runners), default=0)):
+            measured = [runner.points[index] for runner in session.runners if len(runner.points) > index]
+            if (sentence := unfounded(measured)) is not None:
+                place = f"session {number} points[{index}]"
+                yield place, f"{place}: {sentence}"
 
 
 def _first(stored: Result, computed: Result) -> tuple[Any, Any, int, str | None]:
@@ -190,19 +210,40 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def unlike(stored: Any, computed: Any, path: str, origin: str = FIRST, noise: float = 0.0) -> Iterator[tuple[str, str]]:
-    """Yield the path of each value that differs, and a sentence."""
+def unlike(
+    stored: Any,
+    computed: Any,
+    path: str,
+    origin: str = FIRST,
+    noise: float = 0.0,
+    reworded: list[str] | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Yield the path of each value that differs, and a sentence.
+
+    Paths of sentences that differ in words alone are added to `reworded` instead, if it is given.
+    """
     if isinstance(stored, Mapping) and isinstance(computed, Mapping):
         for key in dict.fromkeys([*stored, *computed]):
             place = f"{path}.{key}" if path else str(key)
-            yield from unlike(stored.get(key), computed.get(key), place, origin, noise)
+            yield from unlike(stored.get(key), computed.get(key), place, origin, noise, reworded)
     elif _is_list(stored) and _is_list(computed):
         if len(stored) != len(computed):
             yield path, f"{path}: {len(stored)} stored, {len(computed)} {origin}"
         for index, (old, new) in enumerate(zip(stored, computed, strict=False)):
-            yield from unlike(old, new, f"{path}[{index}]", origin, noise)
+            yield from unlike(old, new, f"{path}[{index}]", origin, noise, reworded)
     elif not _same(stored, computed, exact=".rounds[" in path, noise=noise):
-        yield path, f"{path}: stored {stored!r}, {origin} {computed!r}"
+        if reworded is not None and _differ_in_words(stored, computed):
+            reworded.append(path)
+        else:
+            yield path, f"{path}: stored {stored!r}, {origin} {computed!r}"
+
+
+def _differ_in_words(stored: Any, computed: Any) -> bool:
+    """Return whether two values are sentences with the same numbers in the same order."""
+    both = (stored, computed)
+    if not all(isinstance(each, str) and len(each.split()) >= SENTENCE for each in both):
+        return False
+    return NUMBER.findall(stored) == NUMBER.findall(computed)
 
 
 def _is_list(value: Any) -> bool:

@@ -103,6 +103,7 @@ def run_session(
         foreign_processes=foreign_processes(before, seen, os.getpid(), os.getppid(), job.parent_on_device),
         in_turn=in_turn,
         quota_cores=quota_cores(),
+        cores=os.cpu_count(),
         samples=tuple(sampler.samples),
         labels=None if examples is None else label_names(config),
         examples=examples,

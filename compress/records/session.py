@@ -287,6 +287,8 @@ class Session:
     """Reason why models were loaded in turn."""
     quota_cores: Quantity | None = None
     """CPU quota of the control group, in cores."""
+    cores: Annotated[Count | None, Field(exclude_if=is_none)] = None
+    """Logical cores of the machine; None in older traces."""
     labels: Annotated[tuple[str, ...] | None, Field(exclude_if=is_none)] = None
     """Names of the classes."""
     examples: Annotated[tuple[Example, ...] | None, Field(exclude=True)] = None

@@ -26,7 +26,10 @@ NUMBERS: Mapping[str, Collection[str]] = {
 PRESENT: Mapping[str, Collection[str]] = {"windows": ("start_uj", "end_uj"), "examples": ("text",)}
 """Further columns that a table has, with or without values."""
 OF_A_RUNNER = ("windows", "batches", "outcomes")
-INDICES = {"duration_ns", "point", "round", "attempt", "example", "batch"}
+INDICES = {
+    "duration_ns", "point", "round", "attempt", "example", "batch", "order", "cpu_ns", "stolen_ns", "foreign_ns",
+    "switches", "cpu_khz", "cpu_ops", "device_mhz", "device_processes", "device_events",
+}  # fmt: skip
 OUTCOMES = ({"prediction", "reference"}, {"nll", "tokens"})
 NEEDED = {"accuracy": OUTCOMES[0], "f1": OUTCOMES[0], "matthews_correlation": OUTCOMES[0], "perplexity": OUTCOMES[1]}
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compress.analysis.full_speed import at_full_speed, full_speed, slow_rounds
+from compress.analysis.full_speed import at_full_speed, full_speed, slow_rounds, unfounded
 from compress.records.session import RunnerPoint, Shape
 from compress.records.window import Disturbance, Window
 
@@ -106,6 +106,19 @@ def test_the_limit_is_wider_where_readings_are_noisy(noise: float, dwell: int) -
 def point(used: list[Window], unused: tuple[Window, ...] = ()) -> RunnerPoint:
     """A runner at a point, with these windows."""
     return RunnerPoint(Shape(1, 8), windows=tuple(used), unused=unused)
+
+
+def test_rounds_that_were_not_slow_cannot_be_left_out() -> None:
+    used = rounds(*[SLOW] * 3, *[FAST] * 7)
+    honest = [point(group[3:], tuple(group[:3])) for group in used.values()]
+    assert unfounded(honest) is None
+    chosen = [point(group[5:], tuple(group[:5])) for group in used.values()]
+    assert unfounded(chosen) == "left out are the rounds 4, 5, in which the processor was not slow"
+    partly = [point(group[1:], tuple(group[:1])) for group in used.values()]
+    assert unfounded(partly) == "other rounds are left out than 2, 3, in which the processor was slow too"
+    silent = [point(group[1:], tuple(group[:1])) for group in rounds(*[(None, None)] * 8).values()]
+    assert unfounded(silent) == "left out are the rounds 1, in which the processor was not slow"
+    assert unfounded([point(group) for group in used.values()]) is None
 
 
 def test_the_note_counts_the_rounds_left_out_or_slow() -> None:

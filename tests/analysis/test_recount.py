@@ -3,6 +3,7 @@
 import ast
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from compress.analysis.judging import judged
 from compress.analysis.older import AGAIN
 from compress.analysis.verify import NOISE, SECOND, restricted, unlike, verify
 from compress.records import files, trace
+from compress.records.machine import code_version
 from compress.records.sample import Sample
 from compress.records.session import Idle, IdleTime, JudgedBy, MeterFacts, Runner, RunnerPoint, Session, Shape
 from compress.records.stats import Estimate
-from compress.records.window import Window
+from compress.records.window import Disturbance, Window
 from tests import factory
 from tests.helpers import ROOT
 
@@ -276,3 +278,42 @@ def test_an_interval_changed_in_the_file_is_reported_once(sessions: list[Session
     found = verify(path)
     assert [line.split(":")[0] for line in found.differences] == ["points[0].latency_s.high"]
     assert found.confirmed == clean - 1
+
+
+def test_other_words_are_a_remark_for_another_version_and_a_difference_for_this_one(
+    sessions: list[Session], tmp_path: Path
+) -> None:
+    path = result_of(tmp_path, sessions)
+    result = files.read(path)
+    assert result.verdict is not None
+    reworded = replace(result.verdict, sentence=result.verdict.sentence.replace("at this task", "here"))
+    assert reworded != result.verdict
+    other = replace(result, verdict=reworded, points=(replace(result.points[0], verdict=reworded),))
+    files.replace_file(path, other)
+    found = verify(path)
+    assert found.differences == () and "worded otherwise by this version" in str(found.remark)
+    files.replace_file(path, replace(other, code_version=code_version()))
+    assert {line.split(":")[0] for line in verify(path).differences} == {
+        "verdict.sentence",
+        "points[0].verdict.sentence",
+    }
+    number = replace(reworded, sentence=re.sub(r"0\.\d+", "0.99", reworded.sentence, count=1))
+    files.replace_file(path, replace(other, verdict=number))
+    assert [line.split(":")[0] for line in verify(path).differences] == ["verdict.sentence"]
+
+
+def test_rounds_left_out_without_a_slow_processor_are_a_difference(tmp_path: Path) -> None:
+    session = made("modelled", 16, 5)
+    runners = tuple(
+        replace(runner, points=tuple(_without_first_rounds(point) for point in runner.points))
+        for runner in session.runners
+    )
+    path = result_of(tmp_path, [replace(session, runners=runners)])
+    (line,) = verify(path).differences
+    assert line.startswith("session 1 points[0]: left out are the rounds ") and line.endswith("was not slow")
+
+
+def _without_first_rounds(point: RunnerPoint) -> RunnerPoint:
+    """The point without four rounds, all of them at one speed of the processor."""
+    even = tuple(replace(w, index=w.index + 1, disturbance=Disturbance(cpu_ops=10**11)) for w in point.windows)
+    return replace(point, windows=even[4:], unused=even[:4])

@@ -18,6 +18,7 @@ from compress.analysis.pareto import group
 from compress.analysis.verdict import verdict
 from compress.records.result import Point, Reference, Result
 from compress.records.session import Runner, RunnerPoint, Session
+from compress.records.window import Disturbance
 from compress.report.describe import describe
 from compress.report.notes import footnotes
 from compress.report.page.headline import headline
@@ -50,6 +51,22 @@ def slower_by_round(step: float, *names: str) -> Change:
     return lambda measured: with_points(measured, slower)
 
 
+def loaded(share: float, windows: int) -> Change:
+    """Others take this share of four cores in the first windows of ours."""
+
+    def busy(point: RunnerPoint) -> RunnerPoint:
+        taken = Disturbance(foreign_ns=0, stolen_ns=0)
+        made = (
+            replace(
+                w, disturbance=replace(taken, foreign_ns=round(share * 4 * w.duration_ns)) if i < windows else taken
+            )
+            for i, w in enumerate(point.windows)
+        )
+        return replace(point, windows=tuple(made))
+
+    return lambda measured: replace(of_ours(busy)(measured), cores=4)
+
+
 CASES: dict[str, tuple[dict[str, Any], Change | None, bool, bool]] = {
     # session, change, NOT RELIABLE with a meter, and without
     "quiet": ({}, None, False, False),
@@ -58,6 +75,9 @@ CASES: dict[str, tuple[dict[str, Any], Change | None, bool, bool]] = {
     "common ramp": ({}, of_ours(lambda p: replace(p, steady=False, ramp="all")), True, False),
     "foreign cores": ({}, of_ours(lambda p: replace(p, foreign_cores=0.4)), True, False),
     "stolen cores": ({}, of_ours(lambda p: replace(p, stolen_cores=0.4)), True, False),
+    "a load in most windows": ({}, loaded(0.3, 4), True, True),
+    "a load in half of the windows": ({}, loaded(0.3, 3), False, False),
+    "a small load": ({}, loaded(0.2, 6), False, False),
     "quota": ({}, of_ours(lambda p: replace(p, throttled_periods=9, throttled_s=0.5)), True, False),
     "foreign processes": ({"foreign": 1}, None, True, True),
     "throttling": ({"events": lambda now: 0x40 if now > 1010 else 0}, None, True, True),
