@@ -179,16 +179,16 @@ def refused_layers() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (mamba, "transformers does not compile MambaForCausalLM with a static cache; remove kv_cache"),
         (refused_layers, "Lfm2ForCausalLM keeps its cache in LinearAttentionLayer, which has no fixed size; remove"),
     ],
 )
-def test_an_architecture_without_it_is_refused_and_the_error_says_what_to_do(make: Any, said: str) -> None:
+def test_an_architecture_without_it_is_refused_and_the_error_says_what_to_do(make: Any, message: str) -> None:
     model = make()
-    assert str(refusal(model)).startswith(said)
-    with pytest.raises(InputError, match=f"kv_cache static: {said}"):
+    assert str(refusal(model)).startswith(message)
+    with pytest.raises(InputError, match=f"kv_cache static: {message}"):
         with_static_cache(model, compiled=True)
 
 
