@@ -40,7 +40,7 @@ SERVING = ("g++ ", "./classify ", "uvicorn ", "curl ", "docker ")
 """Commands of deploy.md, which tests/test_deploy.py runs."""
 NEEDS = re.compile(r"# needs (\w+)")
 """The first line of an example that needs an optional package: it runs where that is installed."""
-PACKAGES = {"deploy-llm.md": ("gguf", "compressed_tensors"), "llm.md": ("gguf",)}
+PACKAGES = {"deploy-llm.md": ("gguf", "compressed_tensors", "onnxruntime_genai"), "llm.md": ("gguf",)}
 """Optional packages that the commands of a page need."""
 FILE = re.compile(r"(?://|#) (\w+\.(?:py|cpp)|Dockerfile): ")
 """The first line of an example that is a file: its name and its purpose."""

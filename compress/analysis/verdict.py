@@ -27,6 +27,7 @@ from compress.records.natural import WORDS
 from compress.records.phase import Phase
 from compress.records.result import (
     PADDED,
+    STATIC,
     Accuracy,
     BreakEven,
     Kernel,
@@ -51,10 +52,11 @@ Axis = Literal["energy", "latency"]
 
 
 def runtime_reference(result: Result) -> str | None:
-    """Return the name of the dense model under the recipe's own runtime and padding; None for the eager runtime."""
+    """Return the name of the dense model under the recipe's own runtime, padding and cache; None for eager."""
     if result.runtime in ("", "eager"):
         return None
     under = result.runtime + (PADDED if result.recipe.get("padding") == "fixed" else "")
+    under += STATIC if result.recipe.get("kv_cache") == "static" else ""
     names = [r.name for r in result.references if r.name.endswith(f" {under}") and not r.verdict_reference]
     cast = [step.get("dtype") for step in result.recipe.get("steps", ()) if step.get("method") == "cast"]
     own = f"{cast[-1] if cast else 'fp32'} {under}"  # a session may have graphs of both precisions

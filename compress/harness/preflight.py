@@ -211,7 +211,7 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     if recipe.attention != "auto" and not rehearsed:
         problems += _attention_problems(recipe, bundle if after is None else after)
     if recipe.kv_cache != "auto" and not rehearsed:
-        from compress.model.rounded_cache import refusal
+        from compress.model.cache_settings import refusal
 
         last = bundle if after is None else after
         problem = None if last.runtime in GRAPH_RUNTIMES else refusal(last.model, recipe.kv_cache)

@@ -17,7 +17,7 @@ from compress.harness.prequantized import found_format
 from compress.harness.supported import supported_runtime
 from compress.measure.job import Spec
 from compress.model.manifest import verify
-from compress.records.result import PADDED, Machine
+from compress.records.result import PADDED, STATIC, Machine
 from compress.spec.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Cast
@@ -30,15 +30,17 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     """Return the references of these recipes. Graphs of the dense model are exported once, or into `scratch`.
 
     They are: fp32 eager; half precision eager where native; the dense model under every other runtime of the recipes.
-    The dense model of another runtime is padded like the recipe that pads to a fixed length, so that a runtime's saving
-    is not credited to compression. A model that is stored in few bits has one reference, itself, named after its
-    format.
+    The dense model of another runtime is padded to a fixed length, and has a static cache, if the recipe does, so that
+    their savings are not credited to compression. A model that is stored in few bits has one reference, itself, named
+    after its format.
     """
     from compress.base.devices import computes_bf16, torch_device
 
-    def reference(dtype: str, runtime: Any, path: str | None = None, padded_to: int | None = None) -> Spec:
-        name = f"{dtype} {runtime}" + (PADDED if padded_to else "")
-        return Spec(name, path, dtype, runtime, False, False, reference=True, padded_to=padded_to)
+    def reference(
+        dtype: str, runtime: Any, path: str | None = None, padded_to: int | None = None, kv_cache: str = "auto"
+    ) -> Spec:
+        name = f"{dtype} {runtime}" + (PADDED if padded_to else "") + (STATIC if kv_cache == "static" else "")
+        return Spec(name, path, dtype, runtime, False, False, reference=True, padded_to=padded_to, kv_cache=kv_cache)
 
     kept = found_format(items[0].source)
     if kept is not None:
@@ -52,8 +54,11 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     if half is not None:
         references.append(reference(half, "eager"))
     extras = [(item.manifest.extra, _graph_dtype(item)) for item in items]
-    variants = {(str(extra["runtime"]), cast, extra.get("padded_to") or 0) for extra, cast in extras}
-    for runtime, cast, length in sorted(variant for variant in variants if variant[0] != "eager"):
+    variants = {
+        (str(extra["runtime"]), cast, extra.get("padded_to") or 0, extra.get("kv_cache") == "static")
+        for extra, cast in extras
+    }
+    for runtime, cast, length, static in sorted(variant for variant in variants if variant[0] != "eager"):
         if runtime in GRAPH_RUNTIMES:
             dense = _dense(runtime, half=cast == "fp16", fixed=bool(length))
             folder = _exported(dense, items[0].source, machine, scratch)
@@ -61,7 +66,7 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
             references.append(reference(dtype, runtime, str(folder), length or None))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
-            references.append(reference(dtype, runtime, None, length or None))
+            references.append(reference(dtype, runtime, None, length or None, "static" if static else "auto"))
     return references
 
 

@@ -65,13 +65,26 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
         place = f"{recipe.name} kv_cache {recipe.kv_cache}"
         if not task_of(task).generates:
             raise InputError(f"{place}: only language models keep a cache, and this is {task}; remove kv_cache")
-        if runtime not in ("auto", "eager", "openvino"):
+        if recipe.kv_cache == "static":
+            _check_static(recipe, runtime, device)
+        elif runtime not in ("auto", "eager", "openvino"):
             raise InputError(f"{place}: {runtime} has no rounded cache; use runtime eager or openvino")
-        if recipe.kv_cache == "int4" and runtime == "openvino":
+        elif recipe.kv_cache == "int4" and runtime == "openvino":
             raise InputError(f"{place}: {NO_FOUR_BITS}")
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)
     return runtime
+
+
+def _check_static(recipe: Recipe, runtime: str, device: Device) -> None:
+    """Raise InputError for a static cache under a runtime, attention or number of devices that has none."""
+    place = f"{recipe.name} kv_cache static"
+    if runtime in GRAPH_RUNTIMES:
+        raise InputError(f"{place}: {runtime} keeps a cache of its own or none; use runtime eager or compile")
+    if runtime == "compile" and recipe.attention == "flash_attention_2":
+        raise InputError(f"{place}: flash_attention_2 cannot be part of a compiled token; use attention sdpa or auto")
+    if runtime == "compile" and device.several:
+        raise InputError(f"{place}: a token is compiled for one GPU; use --device cuda:0, or runtime eager")
 
 
 def _check_language(recipe: Recipe, runtime: str, task: str) -> None:

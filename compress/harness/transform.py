@@ -48,7 +48,12 @@ IN_FP32 = (
 )
 
 
-IN_CACHE = "kv_cache {}: accuracy and greedy text are judged token by token, through the rounded cache"
+ROUNDED = "kv_cache {}: accuracy and greedy text are judged token by token, through the rounded cache"
+CACHES = {
+    **{kind: ROUNDED.format(kind) for kind in ("int8", "int4")},
+    "static": "kv_cache static: perplexity is judged on whole texts, without the cache; greedy text through it",
+}
+"""Value of `kv_cache` -> the note of its rows."""
 
 
 def task_of_model(model: Any) -> str:
@@ -202,7 +207,7 @@ def build(
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
     padded_to = source.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
-    cache = [IN_CACHE.format(recipe.kv_cache)] if recipe.kv_cache != "auto" else []
+    cache = [CACHES[recipe.kv_cache]] if recipe.kv_cache in CACHES else []
     by_layers = [by_layer] if by_layer else []
     limited = [f"--limit {limit}: trained and calibrated on at most {limit} examples"] if limit else []
     fp32 = [IN_FP32] if recipe.steps and _left_in_fp32(bundle) else []

@@ -26,6 +26,7 @@ class Decoding:
         self._model = model
         self._most, self._context = new_tokens, prompt.shape[1]
         with torch.no_grad():
+            model.reserve(self._context + new_tokens, rewinds=True)
             self._first = model.prefill(prompt)
         self._last, self._count = self._first, 0
 
@@ -51,6 +52,7 @@ class Prefill:
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
         """Return the ids [batch, 1] of the first new token after the prompt [batch, length]."""
+        self._model.reserve(input_ids.shape[1])
         return self._model.prefill(input_ids)
 
 
@@ -63,6 +65,7 @@ class Generation:
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
         """Return the ids [batch, new_tokens] that follow the prompt [batch, length]."""
+        self._model.reserve(input_ids.shape[1] + self._tokens)
         generated = [self._model.prefill(input_ids)]
         while len(generated) < self._tokens:
             generated.append(self._model.step(generated[-1]))
@@ -79,6 +82,7 @@ class Stopping:
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
         """Return the ids [batch, new] that follow the prompt [batch, length]; texts that have ended run on."""
+        self._model.reserve(input_ids.shape[1] + self._most)
         generated = [self._model.prefill(input_ids)]
         done = torch.isin(generated[-1], self._ends)
         while len(generated) < self._most and not bool(done.all()):

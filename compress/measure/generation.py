@@ -8,7 +8,7 @@ from compress.data.tasks import task_of
 from compress.measure.decode import Generation
 from compress.measure.job import Job
 from compress.measure.models import LoadedModel, timing_batches
-from compress.model.caching import caching, keeps_cache
+from compress.model.caching import Caching, caching, keeps_cache
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,9 @@ def continuations(job: Job, runner: LoadedModel) -> Texts:
         return ()
     point = OperatingPoint(batch_size=PROMPTS, sequence_length=PROMPT_TOKENS)
     prompts = timing_batches(job, runner, point, 1)[0]["input_ids"]
-    # a compiled model would be compiled again for its steps
-    cached = runner.spec.runtime != "compile" and keeps_cache(runner.model)
+    # a compiled model with a dynamic cache would be compiled again for its steps
+    steps = runner.spec.runtime != "compile" or isinstance(runner.model, Caching)
+    cached = steps and keeps_cache(runner.model)
     return continued(runner.model, prompts, tokens, cached)
 
 

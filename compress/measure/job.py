@@ -33,6 +33,8 @@ class Spec:
     reference: bool
     padded_to: int | None = None
     """Tokens that every text is padded to; None pads to the batch's longest. Artifacts record their own length."""
+    kv_cache: str = "auto"
+    """`static` for a reference that keeps its cache in allocated memory. Artifacts record their own setting."""
     further_of: str | None = None
     """Recipe that this artifact was made by with a further seed. Only its accuracy is measured."""
     seed: int | None = None

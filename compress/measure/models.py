@@ -42,7 +42,7 @@ def open_model(spec: Spec, job: Job) -> LoadedModel:
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}
         dtype = half.get(spec.dtype, torch.float32)  # for a low-bit model: of its floating-point parts
         model, processor = loading.load_model(job.source, torch_device(first), dtype)
-        model = runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to)
+        model = runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to, kv_cache=spec.kv_cache)
         return LoadedModel(spec, model, processor)
     trusted = job.workload.trust_remote_code
     model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)

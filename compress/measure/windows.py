@@ -1,5 +1,6 @@
 """Measuring windows: one model runs batch after batch, with energy and latency of the same seconds."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +13,11 @@ from compress.energy.sampler import Sampler
 from compress.measure.disturbance import between, reading, with_device
 from compress.measure.latency import run_for, whole
 from compress.records.window import Window
+
+RECOMPILED = (
+    "torch.compile compiled {} graphs inside a measured window, after the warm-up had compiled all it met; its seconds "
+    "are not the model's: use runtime eager"
+)
 
 
 class Settings(Protocol):
@@ -47,7 +53,8 @@ def measure_window(
 
     Around both edges the load runs long enough for the sampler to see the counter move. The device is synchronised at
     both edges. `speed` returns that of the processor, in operations per second; it is called before the pre-roll and
-    after the load, so that the window starts and ends in it.
+    after the load, so that the window starts and ends in it. Raises RuntimeError if torch.compile compiled anything in
+    the window: its seconds are not the model's.
     """
     speeds = [speed()]
     if settings.preroll_s:
@@ -56,6 +63,7 @@ def measure_window(
     before = reading()
     # a counter that moves in steps is read by the sampler: waiting for a step here would idle the device
     continuous = sampler.step_s == 0
+    compiled = compilations()
     cpu = time.process_time_ns()
     start_uj = read_uj(meter) if continuous else None
     started = time.monotonic_ns()
@@ -64,6 +72,8 @@ def measure_window(
     ended = time.monotonic_ns()
     end_uj = read_uj(meter) if continuous else None
     cpu = time.process_time_ns() - cpu
+    if graphs := compilations() - compiled:
+        raise RuntimeError(RECOMPILED.format(graphs))
     disturbance = between(before, reading())
     _around_edge(model, batches, sync, sampler)
     speeds.append(speed())
@@ -71,6 +81,12 @@ def measure_window(
     disturbance = replace(disturbance, cpu_ops=min(known, default=None))
     window = Window(started, ended, tuple(times), cpu, start_uj, end_uj, disturbance=disturbance)
     return with_device(window, sampler.samples)
+
+
+def compilations() -> int:
+    """Return the number of graphs that torch.compile has compiled in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
 def _around_edge(

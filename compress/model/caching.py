@@ -16,6 +16,13 @@ from compress.model.runtimes.graph import GraphModel
 class Caching(ABC):
     """A language model with a cache of one batch of texts."""
 
+    def reserve(self, tokens: int, rewinds: bool = False) -> None:
+        """Announce texts of at most so many tokens; `rewinds`: they are cut back to their prompts.
+
+        A cache of fixed size allocates for them at the next prompt. Caches that grow need no announcement.
+        """
+        del tokens, rewinds
+
     @abstractmethod
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
@@ -83,7 +90,8 @@ class EagerCache(Caching):
         self._model = model
         self._cache: Any = None
         self._steps = 0
-        self._keeps_logits = "logits_to_keep" in signature(model.forward).parameters
+        inputs = signature(model.forward).parameters
+        self._keeps_logits, self._takes_positions = "logits_to_keep" in inputs, "position_ids" in inputs
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""

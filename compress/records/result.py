@@ -56,6 +56,7 @@ __all__ = [
     "Round",
     "Shares",
     "Size",
+    "STATIC",
     "StepCost",
     "Transform",
     "Unit",
@@ -70,6 +71,8 @@ METRIC_CONTENT = "metric_content"
 """Key of `workload.resolved`: digest of a user's metric file; absent for built-in metrics."""
 PADDED = " padded"
 """Suffix of the name of a reference with batches padded to a fixed length."""
+STATIC = " with static cache"
+"""Suffix of the name of a reference whose cache is static."""
 
 KernelLabel = Literal["real", "dequantized", "masked", "unknown"]
 

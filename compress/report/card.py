@@ -137,8 +137,8 @@ def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None, reci
     yield ""
     yield from _loading(plain, kind) if leaving is None else of_export(leaving)
     yield ""
-    if leaving is None and workload.get("task") == "causal-lm" and kind == "transformers":
-        yield from of_artifact(escaped(result.name))
+    if leaving is None and workload.get("task") == "causal-lm":
+        yield from of_artifact(escaped(result.name), kind)
     yield "## Energy"
     yield ""
     yield from _energy(result)

@@ -102,7 +102,7 @@ def steps(result: Result) -> Iterable[str]:
     attention = result.recipe.get("attention", "auto")
     settings = "" if attention == "auto" else f", attention {attention}"
     cache = result.recipe.get("kv_cache", "auto")
-    settings += "" if cache == "auto" else f", cache in {cache}"
+    settings += {"auto": "", "static": ", static cache"}.get(cache, f", cache in {cache}")
     settings += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
     yield f"runtime {result.runtime}{settings}, {text.seeds(result)}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from compress.model.manifest import Kind
 from compress.spec.exports import Target
 
 NOT_TRIED = "not tried"
@@ -82,6 +83,21 @@ import openvino_genai
 pipeline = openvino_genai.LLMPipeline("FOLDER", "CPU")
 print(pipeline.generate("Once upon a time", max_new_tokens=16))"""
 
+ONNXRUNTIME_GENAI = """\
+# needs onnxruntime_genai
+import onnxruntime_genai
+
+model = onnxruntime_genai.Model("FOLDER")
+tokenizer = onnxruntime_genai.Tokenizer(model)
+ids = tokenizer.encode("Once upon a time")
+settings = onnxruntime_genai.GeneratorParams(model)
+settings.set_search_options(max_length=len(ids) + 16)
+generator = onnxruntime_genai.Generator(model, settings)
+generator.append_tokens(ids)
+while not generator.is_done():
+    generator.generate_next_token()
+print(tokenizer.decode(generator.get_sequence(0)))"""
+
 SERVING: dict[Target, tuple[Serving, ...]] = {
     "compressed-tensors": (
         Serving("transformers", "python", TRANSFORMERS),
@@ -102,6 +118,10 @@ SERVING: dict[Target, tuple[Serving, ...]] = {
         Serving("OpenVINO GenAI", "py", GENAI, tried=False),
     ),
 }
+OF_ARTIFACTS: dict[Kind, Serving] = {
+    "genai": Serving("onnxruntime-genai, which opens this folder", "python", ONNXRUNTIME_GENAI),
+}
+"""Kind of a language model's artifact that another program opens as it is -> the lines that do."""
 LIBRARY: dict[Target, str] = {
     "compressed-tensors": "transformers",
     "gguf": "gguf",
@@ -136,10 +156,15 @@ def of_export(leaving: Leaving) -> Iterable[str]:
     yield from (f"- {remark}" for remark in leaving.remarks)
 
 
-def of_artifact(name: str) -> Iterable[str]:
-    """Yield the section of a language model's card: the exports, and the programs that serve them."""
+def of_artifact(name: str, kind: Kind) -> Iterable[str]:
+    """Yield the section of a language model's card: the program that opens it, or exports and what serves them."""
+    if kind != "transformers" and kind not in OF_ARTIFACTS:
+        return
     yield "## Serving"
     yield ""
+    if kind in OF_ARTIFACTS:
+        yield from OF_ARTIFACTS[kind].block("path/to/this/folder")
+        return
     yield "`compress export` writes the same integers for other programs, or names the layer that a format cannot hold."
     yield ""
     for target in OF_LANGUAGE_MODELS:

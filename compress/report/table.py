@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.analysis.limit import percent
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
 from compress.analysis.odds import SETTLED, Adjusted, adjusted, breakeven_among, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
@@ -34,7 +35,10 @@ STAR = "★"
 LEAST_ODDS = 0.05
 WHOLE, WIDE = 196, 168
 """Terminal columns that the whole table needs, and those below which `OPTIONAL` is left out."""
-EXTRA = frozenset({"net / ref", "compression alone"})
+WIDEST = 208
+LAST = frozenset({"of the limit"})
+"""Left out of a terminal below `WIDEST` columns."""
+EXTRA = LAST | {"net / ref", "compression alone"}
 """Left out of a terminal below `WHOLE` columns."""
 OPTIONAL = EXTRA | frozenset(
     {"latency / fp32", "own texts", "break-even", "kernels", "stored", "energy / correct", "bits / byte"}
@@ -122,6 +126,9 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
         cells["net / ref"] = unity if is_reference else text.ratio(net_cost(point, table.reference))
     if any(alone(result, result.headline) is not None for result in table.results):
         cells["compression alone"] = _alone(table, row)
+    if any(other.headline and other.headline.limit_share for other in table.rows):
+        share = point.limit_share if point else None
+        cells["of the limit"] = (DASH if share is None else percent(share),)
     cells["stored"] = text.megabytes(size.stored_bytes if size else None, reference_bytes)
     cells["kernels"] = (row.kernel.label if row.kernel else DASH,)
     return cells
@@ -154,8 +161,8 @@ def _front(on_front: bool, odds: float | None) -> Lines:
 
 ORDER = (
     "front", "recipe", "accuracy", "difference", "bits / byte", "latency", "latency / ref", "latency / fp32",
-    "energy", "energy / ref", "net / ref", "compression alone", "own texts", "energy / correct", "stored",
-    "break-even", "kernels", "verdict",
+    "energy", "energy / ref", "net / ref", "compression alone", "own texts", "energy / correct", "of the limit",
+    "stored", "break-even", "kernels", "verdict",
 )  # fmt: skip
 
 
@@ -176,6 +183,7 @@ def labels(table: Table) -> dict[str, str]:
     titles["net / ref"] = "net of idle / ref"
     titles["compression alone"] = "compression alone / same runtime"
     titles["own texts"] = f"{table.axis} / ref on own texts"
+    titles["of the limit"] = "share of the physical limit"
     titles["stored"] = "stored size"
     return titles
 
@@ -227,7 +235,7 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     for line in heading(table):
         yield Text(line, style="bold red" if line.startswith(LOUD) else "")
     shown, titles = rows(table, MOST_ROWS), labels(table)
-    tiers = ((MEDIUM, LESS), (WIDE, OPTIONAL), (WHOLE, EXTRA))
+    tiers = ((MEDIUM, LESS), (WIDE, OPTIONAL), (WHOLE, EXTRA), (WIDEST, LAST))
     too_wide = next((columns for width, columns in tiers if console.width < width), frozenset())
     omitted = too_wide & shown[0].cells.keys() if shown else too_wide
     if shown:

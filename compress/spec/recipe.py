@@ -67,9 +67,9 @@ class Recipe(Config):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """Implementation of attention: in plain operators, by torch's fused kernel, or by the flash-attn package (half
     precision, CUDA); auto leaves the choice to transformers: sdpa if the architecture supports it."""
-    kv_cache: Literal["auto", "int8", "int4"] = "auto"
-    """Keys and values of earlier tokens: in the numbers that the model computes in (auto), or rounded to 8 or 4 bits.
-    Language models under eager and openvino. Accuracy is then judged token by token, through the cache."""
+    kv_cache: Literal["auto", "int8", "int4", "static"] = "auto"
+    """Keys and values of earlier tokens: as computed (auto); rounded to 8 or 4 bits, with accuracy judged through them
+    (eager, openvino); or static, in memory that is allocated beforehand (eager, compile). Language models only."""
     padding: Literal["dynamic", "fixed"] = "dynamic"
     """Pad a batch of texts to its longest; or every batch to the workload's max_length, as deployments with fixed
     shapes do. CUDA graphs need fixed shapes (runtime compile). Text classification only."""

@@ -1,10 +1,12 @@
 """The share of the physical limit: its arithmetic, its words, older results, and a planted wrong share."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from compress.analysis.limit import ABOVE, of_the_limit
 from compress.analysis.pareto import group
@@ -12,9 +14,11 @@ from compress.records import files
 from compress.records.limit import MEMORY, Limit
 from compress.records.stats import Estimate
 from compress.report.describe import describe
+from compress.report.document import markdown
 from compress.report.page.data import page_data
 from compress.report.row_notes import row_notes
 from compress.report.sheet import records
+from compress.report.table import print_tables
 from tests.factory import point, result
 
 DECODE = Limit({MEMORY: 0.28e9}, {MEMORY: 14.2e9})
@@ -103,6 +107,26 @@ def test_show_csv_and_page_have_the_share() -> None:
     assert line["limit_of"] == "memory 1.42e+10/s"
     (table,) = page_data(group([made]), None)["tables"]
     assert any(axis["key"] == "limit" and axis["unit"] == "%" for axis in table["axes"])
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, False), (120, False), (207, False), (208, True), (260, True)])
+def test_a_wide_terminal_has_the_share_and_a_narrow_one_names_the_file_that_has_it(width: int, shown: bool) -> None:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    print_tables(group([with_limit(DECODE)]), console)
+    out = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("31 %" in out) == shown
+    assert ("every column is in pareto.md" in out) == (not shown)
+    assert max(map(len, (line for line in out.splitlines() if line.startswith("│")))) <= width
+
+
+def test_the_document_has_a_column_if_any_row_has_a_share() -> None:
+    document = markdown(group([with_limit(DECODE), replace(with_limit(Limit(reason="no product")), name="other")]))
+    header, _, *lines = [line for line in document.splitlines() if line.startswith("|")]
+    column = [cell.strip() for cell in header.split("|")].index("share of the physical limit")
+    cells = {line.split("|")[2].strip(): line.split("|")[column].strip() for line in lines}
+    assert next(cell for name, cell in cells.items() if "bert_int8" in name) == "31 %"
+    assert next(cell for name, cell in cells.items() if "other" in name) == "—"
+    assert "physical limit" not in markdown(group([with_limit(Limit(reason="no product"))]))
 
 
 def test_a_share_over_100_percent_is_a_warning() -> None:

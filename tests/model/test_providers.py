@@ -315,9 +315,9 @@ def test_tensorrt_says_that_it_may_round_fp32(installed: Any, monkeypatch: pytes
     assert not runtimes.finish(half, "tensorrt").notes
 
 
-def built(name: str, runtime: str, padded_to: int | None = None, **cast: str) -> Any:
+def built(name: str, runtime: str, padded_to: int | None = None, kv_cache: str = "auto", **cast: str) -> Any:
     """As much of a built recipe as its references are chosen by."""
-    extra = {"runtime": runtime, "padded_to": padded_to}
+    extra = {"runtime": runtime, "padded_to": padded_to, "kv_cache": kv_cache}
     manifest = SimpleNamespace(extra=extra, layers={"": cast} if cast else {})
     return SimpleNamespace(recipe=Recipe(name=name), source=None, manifest=manifest)
 
@@ -335,15 +335,17 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
     monkeypatch.setattr(references, "weight_bytes", lambda _: references.MOST_CACHED_BYTES + 1)  # exported for this run
     items = [built("a", "onnxruntime", dtype="fp16"), built("b", "onnxruntime"), built("c", "tensorrt", dtype="fp16"),
              built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16"),
-             built("f", "compile", padded_to=64)]  # fmt: skip
+             built("f", "compile", padded_to=64), built("g", "compile", kv_cache="static"),
+             built("h", "eager", kv_cache="static"), built("i", "compile", kv_cache="static")]  # fmt: skip
     for item in items:
         item.source = SimpleNamespace(model="m", workload=SimpleNamespace(name="w"))
     made_of = references.build_references(items, factory.machine(device="cuda:0"), tmp_path)
     assert [each.name for each in made_of] == [
-        "fp32 eager", "bf16 eager", "bf16 compile", "bf16 compile padded",
+        "fp32 eager", "bf16 eager", "bf16 compile", "bf16 compile with static cache", "bf16 compile padded",
         "fp16 onnxruntime", "fp32 onnxruntime", "fp16 tensorrt",
     ]  # fmt: skip
     assert {each.name: each.padded_to for each in made_of if each.padded_to} == {"bf16 compile padded": 64}
+    assert [each.name for each in made_of if each.kv_cache == "static"] == ["bf16 compile with static cache"]
     assert {device for _, device in made.values()} == {torch.device("cuda:0")}
     steps = {each.name: made[Path(each.path).name][0].steps for each in made_of if each.path}
     assert steps == {
@@ -364,6 +366,10 @@ def test_a_saving_is_split_by_the_dense_graph_of_the_recipes_own_precision() -> 
     beside = replace(padded, references=(*references, factory.reference("fp32 onnxruntime padded", False)))
     assert runtime_reference(beside) == "fp32 onnxruntime padded"
     assert runtime_reference(replace(beside, recipe={})) == "fp32 onnxruntime"
+    compiled = [replace(references[1], name=f"bf16 compile{end}") for end in ("", " with static cache")]
+    both = replace(plain, runtime="compile", references=(*references[:1], *compiled))
+    assert runtime_reference(replace(both, recipe={"kv_cache": "static"})) == "bf16 compile with static cache"
+    assert runtime_reference(both) == "bf16 compile"
 
 
 GB = 1_000_000_000

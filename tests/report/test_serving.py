@@ -3,15 +3,21 @@
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
 from compress.export import export
+from compress.methods import apply_step
+from compress.model import artifact, runtimes
+from compress.model.bundle import Bundle
 from compress.report import write_export_card
 from compress.report.card import card
-from compress.report.serving import LIBRARY, SERVING, Leaving
+from compress.report.serving import LIBRARY, OF_ARTIFACTS, SERVING, Leaving
 from compress.spec.exports import TARGETS, Target
+from compress.spec.steps import Quantize
 from tests import factory
 from tests.export import made
 from tests.helpers import ROOT
@@ -31,6 +37,31 @@ def test_the_page_has_every_line(target: Target) -> None:
         for line in serving.lines.splitlines():
             shown = line.replace("FOLDER", f"exports/llm/llama_int4/{target}")
             assert shown.strip() in PAGE, line
+
+
+def test_an_artifact_of_onnxruntime_genai_is_opened_by_it_with_the_tokens_of_its_tokenizer(tmp_path: Path) -> None:
+    library = pytest.importorskip("onnxruntime_genai", reason="the extra onnxruntime-genai is not installed")
+    serving = OF_ARTIFACTS["genai"]
+    for line in serving.lines.splitlines():
+        assert line.replace("FOLDER", "artifacts/llm/llama_int4-runtime-onnxruntime-genai").strip() in PAGE, line
+    text = card(factory.result("int4", workload=LANGUAGE), plain=False, kind="genai")
+    assert 'model = onnxruntime_genai.Model("path/to/this/folder")' in text and "--to gguf" not in text
+    tokenizer = made.tokenizer()
+    runtime = "onnxruntime-genai"
+    bundle = Bundle(made.llama().eval(), tokenizer, "causal-lm", torch.device("cpu"), runtime=runtime)
+    packed = apply_step(bundle, Quantize(bits=4, symmetric=True, group_size=32))
+    artifact.save(runtimes.finish(packed, runtime), tmp_path / "a", {"runtime": runtime})
+    names: dict[str, Any] = {}
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(serving.lines.replace("FOLDER", str(tmp_path / "a")), serving.program, "exec"), names)
+    assert out.getvalue().strip()
+    assert names["onnxruntime_genai"] is library
+    assert list(names["ids"]) == tokenizer("Once upon a time")["input_ids"]
+    found, _, _ = artifact.load(tmp_path / "a")
+    expected = found.generate(torch.tensor([list(names["ids"])]), max_new_tokens=16)[0].tolist()
+    written = names["generator"].get_sequence(0).tolist()
+    assert written == expected[: len(written)] and len(written) > len(names["ids"])
 
 
 def test_the_card_of_a_language_model_shows_what_serves_it() -> None:

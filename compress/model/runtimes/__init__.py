@@ -97,16 +97,17 @@ def prepare(
     """Return the module to run under `runtime`, with this attention: compiled for compile, else the model itself.
 
     `padded_to`: every batch of texts is padded to this many tokens. `layers`: entries of changed layers, which select
-    kernels. `kv_cache`: int8 or int4 rounds the cache of a language model. Raises InputError for an attention
-    implementation that the model or this machine does not have, and for a model whose cache cannot be rounded.
+    kernels. `kv_cache`: int8 or int4 rounds the cache of a language model, static allocates it in full. Raises
+    InputError for an attention implementation that the model or this machine does not have, and for a model whose cache
+    cannot be rounded or static.
     """
     take_sparse_kernels(model, layers or {})
     if attention != "auto":
         take_attention(model, attention)
     if kv_cache != "auto":
-        from compress.model.rounded_cache import with_rounded_cache
+        from compress.model.cache_settings import with_cache
 
-        return with_rounded_cache(model, kv_cache)
+        return with_cache(model, kv_cache, runtime)
     if runtime == "compile" and not isinstance(model, GraphModel):
         from compress.model.runtimes.compiled import compile_model
 

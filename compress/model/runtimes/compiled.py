@@ -28,16 +28,33 @@ TUNING: dict[str, bool] = {"autotune_local_cache": False}
 The cache may hold choices of the processes that measure memory, tuned while others kept the device busy.
 """
 GRAPHS: dict[str, bool] = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
+Compiler = str | Callable[..., Any]
+"""A backend of torch.compile: the compiler that receives the captured graphs."""
 
 
-def compile_model(model: Any, fixed: bool = False, backend: str | Callable[..., Any] = "inductor") -> Any:
+def compile_model(model: Any, fixed: bool = False, backend: Compiler = "inductor") -> Any:
     """Return the model, compiled on its first batch; `fixed`: once per shape, on a GPU as CUDA graphs.
-
-    `backend` is torch's: the compiler that receives the captured graphs.
 
     From then on, a function with more than 256 compiled variants in this process raises an error. Raises InputError if
     no C++ compiler is installed.
     """
+    return torch.compile(model, dynamic=not fixed, backend=backend, options=_options(model, fixed))
+
+
+def compile_step(model: Any, windows: bool, backend: Compiler = "inductor") -> Any:
+    """Return a language model, compiled for single tokens after a static cache; on a GPU as CUDA graphs.
+
+    The whole step is one graph: an operator that cannot be part of it raises torch's error. Each shape of the cache is
+    compiled separately. `windows`: layers with a window count their tokens in a Python integer, a variable of the
+    graph; lengths that differ between caches then become variables too, and a full window has a graph of its own.
+    Limits and errors are those of `compile_model`.
+    """
+    dynamic = None if windows else False  # None: what has changed once is a variable from then on
+    return torch.compile(model, fullgraph=True, dynamic=dynamic, backend=backend, options=_options(model, fixed=True))
+
+
+def _options(model: Any, fixed: bool) -> dict[str, Any] | None:
+    """Raise torch's limits and return the options of a compilation. Raises InputError without a C++ compiler."""
     device = next(model.parameters()).device
     compilers = (os.environ.get("CXX"), "g++", "clang++")
     if not any(name and shutil.which(name) for name in compilers):
@@ -48,5 +65,4 @@ def compile_model(model: Any, fixed: bool = False, backend: str | Callable[..., 
     limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
     limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, VARIANTS)
     limits.fail_on_recompile_limit_hit = True
-    options: dict[str, Any] | None = (TUNING | (GRAPHS if fixed else {})) if device.type == "cuda" else None
-    return torch.compile(model, dynamic=not fixed, backend=backend, options=options)
+    return (TUNING | (GRAPHS if fixed else {})) if device.type == "cuda" else None
