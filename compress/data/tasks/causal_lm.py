@@ -13,6 +13,7 @@ predicted, and neither its loss nor its bytes are counted.
 Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,40 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     """Return one row per window: text, input_ids, context (number of unpredicted tokens), bytes of predicted text."""
     import datasets
 
+    documents, prefix, width, stride = _plan(raw, processor, workload)
+    rows = [row for document in documents for row in windows(document, processor, prefix, width, stride)]
+    if not rows:
+        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
+    return datasets.Dataset.from_list(rows)
+
+
+def prepare_like(
+    raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, dense: Any
+) -> "datasets.Dataset":
+    """Return the windows of the dense model's tokenizer in the tokens of another one, which may be more.
+
+    The column tokens counts the predicted tokens of the dense model: perplexity is exp(sum nll / sum dense tokens).
+    """
+    import datasets
+
+    documents, _, width, stride = _plan(raw, dense, workload)
+    rows = [row for document in documents for row in windows_like(document, processor, dense, width, stride)]
+    if not rows:
+        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
+    limit, longest = positions.stated(config.to_dict()), max(len(row["input_ids"]) for row in rows)
+    if limit is not None and longest > limit:
+        raise InputError(
+            f"a window of max_length {workload.max_length} takes {longest} tokens of the trimmed vocabulary; the model "
+            f"reads at most {limit}: set max_length to {workload.max_length * limit // longest}"
+        )
+    prepared = datasets.Dataset.from_list(rows)
+    own, theirs = sum(len(row["input_ids"]) - row["context"] for row in rows), sum(row["tokens"] for row in rows)
+    prepared.info.description = texts.token_remark(own, theirs, "its perplexity is per token of the dense model")
+    return prepared
+
+
+def _plan(raw: "datasets.Dataset", processor: Any, workload: WorkloadView) -> tuple[list[str], list[int], int, int]:
+    """Return the documents of the text, the first token of a window, and width and stride of windows in tokens."""
     if not getattr(processor, "is_fast", False):
         raise InputError("the model's tokenizer has no tokenizer.json; bytes per token need a fast tokenizer")
     rows = texts.text_column(raw, workload.dataset.text, "text")
@@ -64,12 +99,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     stride = workload.stride or width
     if stride > width:
         raise InputError(f"stride {stride}: a window of max_length {workload.max_length} holds {width} tokens of text")
-    window_rows = [
-        row for document in documents if document for row in windows(document, processor, prefix, width, stride)
-    ]
-    if not window_rows:
-        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
-    return datasets.Dataset.from_list(window_rows)
+    return [document for document in documents if document], prefix, width, stride
 
 
 def windows(document: str, processor: Any, prefix: Sequence[int], width: int, stride: int) -> Iterator[dict[str, Any]]:
@@ -77,15 +107,8 @@ def windows(document: str, processor: Any, prefix: Sequence[int], width: int, st
 
     Each predicts the tokens after the end of the window before it. One without any predicted token is dropped.
     """
-    encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
-    scored = 0  # tokens before this one belong to earlier windows
-    for start in range(0, len(ids), stride):
-        stop = min(start + width, len(ids))
-        first = max(scored, start if prefix else start + 1)  # nothing predicts the first token of a row
-        scored = stop
-        if first >= stop:
-            continue
+    ids, ends = _encoded(document, processor)
+    for start, first, stop in _cuts(len(ids), bool(prefix), width, stride):
         # start at the end of the last unpredicted token, so that overlapping offsets count no byte twice
         text = document[ends[first - 1] if first else 0 : ends[stop - 1]]
         yield {
@@ -94,6 +117,55 @@ def windows(document: str, processor: Any, prefix: Sequence[int], width: int, st
             "context": len(prefix) + first - start,
             "bytes": len(text.encode()),
         }
+
+
+def windows_like(document: str, processor: Any, dense: Any, width: int, stride: int) -> Iterator[dict[str, Any]]:
+    """Yield the windows of the tokenizer `dense` in the tokens of another one, with the number of dense tokens.
+
+    A token belongs to the window in which it ends. Without a first token, the first token of a document is not
+    predicted, even if it is longer than the dense model's: the dense tokens that begin within it are not counted.
+    """
+    prefix = frame(processor)[0]
+    ids, ends = _encoded(document, processor)
+    dense_ids, dense_ends = _encoded(document, dense)
+    for start, first, stop in _cuts(len(dense_ids), bool(prefix), width, stride):
+        begin = bisect_right(ends, dense_ends[start - 1]) if start else 0
+        scored = bisect_right(ends, dense_ends[first - 1]) if first else 0
+        end = bisect_right(ends, dense_ends[stop - 1])
+        tokens, from_character = stop - first, dense_ends[first - 1] if first else 0
+        if not prefix and scored == begin:
+            begin = max(begin - 1, 0)
+        if not prefix and scored == 0:
+            scored, from_character = 1, ends[0]
+            tokens = sum(before >= from_character for before in dense_ends[first - 1 : stop - 1])
+        text = document[from_character : dense_ends[stop - 1]]
+        yield {
+            "text": text,
+            "input_ids": [*prefix, *ids[begin : max(end, scored)]],
+            "context": len(prefix) + scored - begin,
+            "bytes": len(text.encode()),
+            "tokens": tokens,
+        }
+
+
+def _encoded(document: str, processor: Any) -> tuple[list[int], list[int]]:
+    """Return the tokens of a document and the character at which each ends."""
+    encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
+
+
+def _cuts(count: int, has_first: bool, width: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, first predicted token, end) of the windows of `count` tokens.
+
+    `has_first`: a token before the window predicts its first one.
+    """
+    scored = 0  # tokens before this one belong to earlier windows
+    for start in range(0, count, stride):
+        stop = min(start + width, count)
+        first = max(scored, start if has_first else start + 1)
+        scored = stop
+        if first < stop:
+            yield start, first, stop
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -152,8 +224,8 @@ def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
 
 
 def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
-    """Return the outcomes with the bytes of each window's predicted text."""
-    return {**outcomes, "bytes": [float(count) for count in examples["bytes"]]}
+    """Return the outcomes with the bytes of each window's predicted text, and with its dense tokens if they differ."""
+    return {**outcomes, **texts.dense_tokens(examples), "bytes": [float(count) for count in examples["bytes"]]}
 
 
 def protocol(workload: WorkloadView) -> str:
@@ -178,6 +250,7 @@ TASK = Task(
     load_processor=texts.load_processor,
     check=check,
     prepare=prepare,
+    prepare_like=prepare_like,
     collate=collate,
     fixed=fixed,
     outcomes=outcomes,

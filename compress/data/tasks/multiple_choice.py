@@ -64,6 +64,18 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     return prepared
 
 
+def prepare_like(
+    raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, dense: Any
+) -> "datasets.Dataset":
+    """Return the examples in the tokens of another tokenizer; choices have the lengths that the dense model's gives."""
+    own, theirs = (prepare(raw, each, workload, config) for each in (processor, dense))
+    counted = continuations.counted(own, theirs)
+    remark = counted.info.description
+    compared = counted.remove_columns("lengths").add_column("lengths", theirs["lengths"])
+    compared.info.description = remark
+    return compared
+
+
 def _example(question: Question, encoded: Sequence[Encoded], workload: WorkloadView) -> dict[str, Any]:
     """Return the columns of one question."""
     text, choices, gold = question
@@ -148,6 +160,7 @@ TASK = replace(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     check=check,
     prepare=prepare,
+    prepare_like=prepare_like,
     outcomes=continuations.outcomes,
     rows=rows,
     answers=answers,
