@@ -47,30 +47,37 @@ def continuations(job: Job, runner: LoadedModel, references: Sequence[Texts] = (
     dense = loading.load_processor(job.source)
     prompts = timing_batches(job, replace(runner, processor=dense), point, 1)[0]["input_ids"]
     found = []
-    for number, prompt in enumerate(prompts.tolist()):
+    for number, prompt in enumerate(prompts):
         others = [texts[number] for texts in references if texts]
-        text = _written(runner, dense, prompt, tokens, limit, cached, prompts.device)
-        found.append(None if text is None else in_dense_tokens(text, dense, prompt, others)[:tokens])
-    return () if None in found else tuple(ids for ids in found if ids is not None)
+        ids = _in_dense_tokens(runner, dense, prompt, others, tokens, limit, cached)
+        if len(ids) < tokens:
+            return ()
+        found.append(ids[:tokens])
+    return tuple(found)
 
 
-def _written(
-    runner: LoadedModel, dense: Any, prompt: Sequence[int], tokens: int, limit: int, cached: bool, device: Any
-) -> str | None:
-    """Return a prompt and over `tokens` dense tokens that the model writes after it; None beyond its positions."""
+def _in_dense_tokens(
+    runner: LoadedModel,
+    dense: Any,
+    prompt: "torch.Tensor",
+    references: Sequence[Sequence[int]],
+    tokens: int,
+    limit: int,
+    cached: bool,
+) -> tuple[int, ...]:
+    """Return over `tokens` dense tokens that a model with its own vocabulary writes, or fewer at its last position."""
     import torch
 
-    own = translated(prompt, dense, runner.processor)
-    start = torch.tensor([own], device=device)
-    count, most = tokens, min(8 * tokens, limit - len(own))
-    while count <= most:
-        (ids,) = continued(runner.model, start, count, cached)
-        text = decoded(runner.processor, [*own, *ids])
-        before = len(decoded(runner.processor, own))
-        if sum(end > before for end in _ends(dense, text)[1]) > tokens:  # the last one may not be complete
-            return text
-        count = 2 * count if 2 * count <= most or count == most else most
-    return None
+    own = translated(prompt.tolist(), dense, runner.processor)
+    start = torch.tensor([own], device=prompt.device)
+    most = min(8 * tokens, limit - len(own))
+    ids: tuple[int, ...] = ()
+    count = 0
+    while len(ids) <= tokens and count < most:  # one more, since the last one may not be complete
+        count = min(max(tokens, 2 * count), most)
+        (new,) = continued(runner.model, start, count, cached)
+        ids = in_dense_tokens(decoded(runner.processor, [*own, *new]), dense, prompt.tolist(), references)
+    return ids
 
 
 def translated(ids: Sequence[int], dense: Any, own: Any) -> list[int]:

@@ -13,8 +13,9 @@ predicted, and neither its loss nor its bytes are counted.
 Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
@@ -23,6 +24,7 @@ from compress.data.point import NEW_TOKENS, OperatingPoint
 from compress.data.tasks import texts
 from compress.data.tasks.blocks import frame, packed
 from compress.data.tasks.task import IGNORED, TEXT, Batch, Outcomes, Task, WorkloadView
+from compress.data.tasks.windows import in_parts, windows, windows_like
 
 if TYPE_CHECKING:
     import datasets
@@ -76,16 +78,24 @@ def prepare_like(
     rows = [row for document in documents for row in windows_like(document, processor, dense, width, stride)]
     if not rows:
         raise InputError("the text has fewer than two adjacent tokens; expected longer text")
-    limit, longest = positions.stated(config.to_dict()), max(len(row["input_ids"]) for row in rows)
-    if limit is not None and longest > limit:
-        raise InputError(
-            f"a window of max_length {workload.max_length} takes {longest} tokens of the trimmed vocabulary; the model "
-            f"reads at most {limit}: set max_length to {workload.max_length * limit // longest}"
-        )
-    prepared = datasets.Dataset.from_list(rows)
+    limit, first = positions.stated(config.to_dict()), len(frame(processor)[0])
+    parts = [list(in_parts(row["input_ids"], row["context"], first, limit)) for row in rows]
+    split = sum(len(each) > 1 for each in parts)
+    found = [
+        {**row, "rows": [ids for ids, _ in each], "contexts": [context for _, context in each]}
+        for row, each in zip(rows, parts, strict=True)
+    ]
+    prepared = datasets.Dataset.from_list(found)
     own, theirs = sum(len(row["input_ids"]) - row["context"] for row in rows), sum(row["tokens"] for row in rows)
-    prepared.info.description = texts.token_remark(own, theirs, "its perplexity is per token of the dense model")
+    remark = texts.token_remark(own, theirs, "its perplexity is per token of the dense model")
+    more = f"; {split} of {len(rows)} windows are longer than its {limit} positions and are read in parts"
+    prepared.info.description = remark + (more if split else "")
     return prepared
+
+
+def rows_of(examples: "datasets.Dataset") -> "datasets.Dataset":
+    """Return the rows in which the windows are read: the windows themselves, unless some are read in parts."""
+    return texts.flattened(examples) if "rows" in examples.column_names else examples
 
 
 def _plan(raw: "datasets.Dataset", processor: Any, workload: WorkloadView) -> tuple[list[str], list[int], int, int]:
@@ -100,72 +110,6 @@ def _plan(raw: "datasets.Dataset", processor: Any, workload: WorkloadView) -> tu
     if stride > width:
         raise InputError(f"stride {stride}: a window of max_length {workload.max_length} holds {width} tokens of text")
     return [document for document in documents if document], prefix, width, stride
-
-
-def windows(document: str, processor: Any, prefix: Sequence[int], width: int, stride: int) -> Iterator[dict[str, Any]]:
-    """Yield the windows of `width` tokens of one document, one every `stride` tokens: blocks if both are equal.
-
-    Each predicts the tokens after the end of the window before it. One without any predicted token is dropped.
-    """
-    ids, ends = _encoded(document, processor)
-    for start, first, stop in _cuts(len(ids), bool(prefix), width, stride):
-        # start at the end of the last unpredicted token, so that overlapping offsets count no byte twice
-        text = document[ends[first - 1] if first else 0 : ends[stop - 1]]
-        yield {
-            "text": text,
-            "input_ids": [*prefix, *ids[start:stop]],
-            "context": len(prefix) + first - start,
-            "bytes": len(text.encode()),
-        }
-
-
-def windows_like(document: str, processor: Any, dense: Any, width: int, stride: int) -> Iterator[dict[str, Any]]:
-    """Yield the windows of the tokenizer `dense` in the tokens of another one, with the number of dense tokens.
-
-    A token belongs to the window in which it ends. Without a first token, the first token of a document is not
-    predicted, even if it is longer than the dense model's: the dense tokens that begin within it are not counted.
-    """
-    prefix = frame(processor)[0]
-    ids, ends = _encoded(document, processor)
-    dense_ids, dense_ends = _encoded(document, dense)
-    for start, first, stop in _cuts(len(dense_ids), bool(prefix), width, stride):
-        begin = bisect_right(ends, dense_ends[start - 1]) if start else 0
-        scored = bisect_right(ends, dense_ends[first - 1]) if first else 0
-        end = bisect_right(ends, dense_ends[stop - 1])
-        tokens, from_character = stop - first, dense_ends[first - 1] if first else 0
-        if not prefix and scored == begin:
-            begin = max(begin - 1, 0)
-        if not prefix and scored == 0:
-            scored, from_character = 1, ends[0]
-            tokens = sum(before >= from_character for before in dense_ends[first - 1 : stop - 1])
-        text = document[from_character : dense_ends[stop - 1]]
-        yield {
-            "text": text,
-            "input_ids": [*prefix, *ids[begin : max(end, scored)]],
-            "context": len(prefix) + scored - begin,
-            "bytes": len(text.encode()),
-            "tokens": tokens,
-        }
-
-
-def _encoded(document: str, processor: Any) -> tuple[list[int], list[int]]:
-    """Return the tokens of a document and the character at which each ends."""
-    encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    return encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
-
-
-def _cuts(count: int, has_first: bool, width: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, first predicted token, end) of the windows of `count` tokens.
-
-    `has_first`: a token before the window predicts its first one.
-    """
-    scored = 0  # tokens before this one belong to earlier windows
-    for start in range(0, count, stride):
-        stop = min(start + width, count)
-        first = max(scored, start if has_first else start + 1)
-        scored = stop
-        if first < stop:
-            yield start, first, stop
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -225,7 +169,12 @@ def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
 
 def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
     """Return the outcomes with the bytes of each window's predicted text, and with its dense tokens if they differ."""
-    return {**outcomes, **texts.dense_tokens(examples), "bytes": [float(count) for count in examples["bytes"]]}
+    sizes = [float(count) for count in examples["bytes"]]
+    if "rows" not in examples.column_names:
+        return {**outcomes, "bytes": sizes}
+    ends = [0, *accumulate(map(len, examples["rows"]))]
+    nll = [math.fsum(outcomes["nll"][start:end]) for start, end in pairwise(ends)]
+    return {"nll": nll, **texts.dense_tokens(examples), "bytes": sizes}
 
 
 def protocol(workload: WorkloadView) -> str:
@@ -262,6 +211,7 @@ TASK = Task(
     joins_rows=True,
     per_token=True,
     has_labels=False,
+    rows=rows_of,
     answers=answers,
     settings=("windows", "stride"),
     protocol=protocol,

@@ -13,7 +13,7 @@ from compress.data.tasks import causal_lm, continuations, texts
 from compress.data.tasks.continuations import Encoded
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.multiple_choice import CONTEXT
-from compress.data.tasks.task import Column, Outcomes, WorkloadView
+from compress.data.tasks.task import Column, Outcomes, WorkloadView, same
 
 if TYPE_CHECKING:
     import datasets
@@ -102,6 +102,7 @@ TASK = replace(
     prepare=prepare,
     prepare_like=prepare_like,
     outcomes=continuations.outcomes,
+    rows=same,
     answers=answers,
     settings=(),
     protocol=protocol,

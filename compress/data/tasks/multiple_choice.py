@@ -118,12 +118,7 @@ def _length(choice: str, row: Encoded, workload: WorkloadView) -> float:
 
 def rows(examples: "datasets.Dataset") -> "datasets.Dataset":
     """Return one row per choice of every example."""
-    import datasets
-
-    columns = {"input_ids": "rows", "context": "contexts"}
-    return datasets.Dataset.from_dict(
-        {name: [value for values in examples[own] for value in values] for name, own in columns.items()}
-    )
+    return texts.flattened(examples)
 
 
 def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:

@@ -173,6 +173,16 @@ def made_up() -> "datasets.Dataset":
     return datasets.Dataset.from_dict({"text": list(MADE_UP), "label": [0] * len(MADE_UP)})
 
 
+def flattened(examples: "datasets.Dataset") -> "datasets.Dataset":
+    """Return one row per entry of the lists rows and contexts of every example, as input_ids and context."""
+    import datasets
+
+    columns = {"input_ids": "rows", "context": "contexts"}
+    return datasets.Dataset.from_dict(
+        {name: [value for values in examples[own] for value in values] for name, own in columns.items()}
+    )
+
+
 def dense_tokens(examples: "datasets.Dataset") -> dict[str, list[float]]:
     """Return the column tokens of examples in another tokenizer's tokens, for outcomes; empty for other examples."""
     return {"tokens": [float(count) for count in examples["tokens"]]} if "tokens" in examples.column_names else {}
