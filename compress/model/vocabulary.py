@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from compress.base.config import InputError
+from compress.base.errors import as_input_error
 from compress.data.tasks import task_of
 
 KINDS = ("BPE", "Unigram")
 SPACE = "▁"
+PLAIN = "expected a tokenizer that tokenizer.json describes: save it as PreTrainedTokenizerFast"
 STALE = ("vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "tokenizer.model", "spiece.model")
 """Files of older tokenizer formats, which hold the whole vocabulary."""
 
@@ -120,15 +122,17 @@ def trimmed(processor: Any, kept: Sequence[int], task: str) -> Any:
             (folder / file).unlink(missing_ok=True)
         (folder / "tokenizer.json").write_text(json.dumps(wanted, ensure_ascii=False), encoding="utf-8")
         _renumber_settings(folder / "tokenizer_config.json", kept)
-        loaded = task_of(task).load_processor(str(folder))
+        with as_input_error(
+            lambda reason: f"prune vocabulary: the trimmed tokenizer cannot be loaded ({reason}); {PLAIN}"
+        ):
+            loaded = task_of(task).load_processor(str(folder))
     found = described(loaded)
     different = [part for part in ("model", "added_tokens", "pre_tokenizer", "normalizer", "post_processor", "decoder")
                  if found[part] != wanted[part]]  # fmt: skip
     if different:
         raise InputError(
             f"prune vocabulary: transformers loads the trimmed tokenizer with another {different[0]} "
-            f"({type(processor).__name__}); expected a tokenizer that its tokenizer.json describes: save it as "
-            "PreTrainedTokenizerFast"
+            f"({type(processor).__name__}); {PLAIN}"
         )
     loaded.name_or_path = processor.name_or_path
     return loaded
