@@ -114,9 +114,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def load_examples(
-    source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None
+    source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None, dense: Any = None
 ) -> "datasets.Dataset":
-    """Return the prepared examples of a split. `limit` takes evenly spaced ones: the first may share a class."""
+    """Return the prepared examples of a split. `limit` takes evenly spaced ones: the first may share a class.
+
+    With `dense`, the dense model's tokenizer, they are the examples that it gives, in the tokens of `processor`.
+    """
     from compress.data import tables
 
     quiet_when_piped()
@@ -127,7 +130,10 @@ def load_examples(
         raw = spaced(raw, limit)
     place = f"{workload.name} {split} split"
     try:
-        examples = task.prepare(raw, processor, workload, model_config)
+        if dense is None or task.prepare_like is None:
+            examples = task.prepare(raw, processor, workload, model_config)
+        else:
+            examples = task.prepare_like(raw, processor, workload, model_config, dense)
     except BadRows as error:
         find, taken = tables.places(source, split), spaced_rows(len(tables.load(source, split)), limit)
         raise InputError(

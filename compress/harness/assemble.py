@@ -114,7 +114,9 @@ def judge(sessions: Sequence[Session], references: Sequence[Spec], job: Job) -> 
     notes = [remark] if remark else []
     notes += [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
     notes += [f"the reference {spec.name} {note}" for spec in present for note in figures.failures(raw, spec.name)]
-    notes += list(dict.fromkeys(runner.remark for runner in session.runners if runner.remark))
+    notes += list(
+        dict.fromkeys(runner.remark for runner in session.runners if runner.remark and runner.name in raw.references)
+    )
     notes += [session.in_turn] if session.in_turn else []
     if session.quota_cores is not None:
         notes.append(
@@ -234,7 +236,14 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *_cost_note(item), *_notes(raw, name), *note(written), *remarks),
+        "notes": (
+            *extra["notes"],
+            *_cost_note(item),
+            *_own(runner, remarks),
+            *_notes(raw, name),
+            *note(written),
+            *remarks,
+        ),
     }
 
 
@@ -243,6 +252,11 @@ def _notes(raw: Raw, name: str) -> tuple[str, ...]:
     measured = figures.disturbances(raw, name), figures.imprecise(raw, name)
     points = figures.lacking(raw, name), figures.smaller(raw, name)
     return tuple(itertools.chain(*measured, *points, figures.failures(raw, name)))
+
+
+def _own(runner: Runner, remarks: Sequence[str]) -> list[str]:
+    """Return the remark on a runner's examples, if it is not that of the reference's."""
+    return [runner.remark] if runner.remark and runner.remark not in remarks else []
 
 
 def _cost_note(item: Built) -> list[str]:

@@ -6,11 +6,12 @@ from compress.analysis import metrics
 from compress.base.config import InputError, digest
 from compress.base.files import content_hash
 from compress.base.processes import threads
-from compress.base.reading import expanded
+from compress.base.reading import exists, expanded, irregular
 from compress.base.source_code import code_digest
 from compress.data import hub
 from compress.data.source import Source
 from compress.records.result import Machine
+from compress.spec.recipe import Recipe
 
 ARTIFACT_CODE = (
     "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
@@ -53,6 +54,27 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
     settings = source.workload.model_dump(mode="json", exclude=excluded)
     content = [settings, source.resolved["model_content"], source.resolved["dataset_content"]]
     return [content, code_digest(ARTIFACT_CODE), *environment(machine)]
+
+
+def named_content(recipe: Recipe) -> list[str]:
+    """Return the content of what steps name: models of students, and corpora of vocabularies.
+
+    Raises InputError for what does not exist.
+    """
+    students = [content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+    return students + [corpus_id(s.corpus) for s in recipe.steps if s.method == "prune" and s.corpus is not None]
+
+
+def corpus_id(corpus: str) -> str:
+    """Return the content hash of a text file. Raises InputError if there is none."""
+    path, place = expanded(corpus), f"prune vocabulary corpus {corpus}"
+    if not exists(path):
+        raise InputError(
+            f"{place}: no such file; expected a text file (UTF-8), or leave corpus out for the train split"
+        )
+    if (kind := irregular(path)) is not None:
+        raise InputError(f"{place}: is {kind}; expected a text file (UTF-8)")
+    return content_hash(path)
 
 
 def content_id(model: str) -> str:

@@ -28,7 +28,7 @@ from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
-from compress.harness.fingerprints import RESULT_CODE, content_id, environment, transform_inputs
+from compress.harness.fingerprints import RESULT_CODE, environment, named_content, transform_inputs
 from compress.harness.names import checked_name, name_conflicts
 from compress.harness.supported import check_native, supported_runtime
 from compress.model.manifest import MANIFEST, MOST_BYTES
@@ -121,14 +121,14 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
             _check_margin(recipe, source.workload.metric_name)
             if source.workload.metric_source not in metrics.NAMES:
                 source = replace(source, resolved={**source.resolved, METRIC_CONTENT: metric})
-            students = [content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+            named = named_content(recipe)
             trained_by = [processes()] if recipe.trains and processes() > 1 else []  # it sets the batch
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
         measured: list[Any] = [recipe.fingerprint, source.digest, metric, options.limit, *setup]
-        measured += [code_digest(RESULT_CODE), *environment(machine), *students, *trained_by]
-        inputs = [*transform_inputs(source, machine), *students, *trained_by]
+        measured += [code_digest(RESULT_CODE), *environment(machine), *named, *trained_by]
+        inputs = [*transform_inputs(source, machine), *named, *trained_by]
         key = (source.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")

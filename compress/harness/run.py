@@ -299,4 +299,5 @@ def _spec(item: Built) -> Spec:
         low_bit=bool(formats),
         batch_dependent=bool(formats & BATCH_DEPENDENT),
         reference=False,
+        own_vocabulary=any("vocabulary" in entry for entry in layers.values()),
     )

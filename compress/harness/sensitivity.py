@@ -142,7 +142,7 @@ def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
     Names are those that `include` and `exclude` match.
     """
     for part in step.parts:
-        if isinstance(part, Prune) and part.structure in ("hidden", "channels"):
+        if isinstance(part, Prune) and part.structure in ("hidden", "channels", "vocabulary"):
             raise InputError(f"sensitivity: prune {part.structure} cuts all layers together; expected single layers")
         if isinstance(part, Prune) and part.structure in ("feed_forward", "heads"):
             for layer in layers_of(bundle.model, "sensitivity"):

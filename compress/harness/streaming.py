@@ -103,6 +103,8 @@ def _step_refusals(step: Any, runtime: str) -> Iterator[str]:
             yield f"{row.format} through {row.backend} exports the whole model as a graph; set another backend"
     if step.method == "prune" and step.structure in ("hidden", "channels"):
         yield f"prune {step.structure} cuts through all layers at once"
+    if step.method == "prune" and step.structure == "vocabulary":
+        yield "prune vocabulary cuts the embedding and the head, and numbers the tokens anew"
     if step.method == "prune" and step.cost != "parameters":
         yield f"prune cost {step.cost} is counted on the whole model"
     scores = {getattr(step, "importance", ""), getattr(step, "weighting", "")}

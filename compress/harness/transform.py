@@ -3,6 +3,7 @@
 import copy
 import time
 from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from compress.model.runtimes.providers import Shapes
 from compress.model.sharing import merged
 from compress.model.skeleton import empty_copy
 from compress.spec.recipe import Recipe
-from compress.spec.steps import Step
+from compress.spec.steps import Prune, Step
 
 if TYPE_CHECKING:
     import datasets
@@ -89,6 +90,10 @@ def apply(
     place = torch_device(pick(device)) if device else next(model.parameters()).device
     if recipe.runtime == "tensorrt":
         raise InputError("apply with runtime tensorrt: its engine is built for a workload's shapes; use run")
+    if any(isinstance(step, Prune) and step.structure == "vocabulary" for step in recipe.steps):
+        raise InputError(
+            "apply with prune vocabulary: it returns a model without its new tokenizer; use run, then load"
+        )
     task = task_of_model(model)
     if (kept := stored_format(model.config.to_dict())) is not None:
         raise InputError(f"apply: the model's weights are already stored in {kept}; {UNQUANTIZED}")
@@ -144,6 +149,10 @@ def open_bundle(
     def train() -> "datasets.Dataset":
         return loading.training_examples(source, processor, model.config, limit)
 
+    def encoded(tokenizer: Any) -> dict[str, Any]:
+        load = partial(loading.load_examples, source, processor=tokenizer, model_config=model.config)
+        return {"train": cache(partial(load, "train", limit=limit)), "examples": lambda n: load("test", limit=n)}
+
     bundle = Bundle(
         model=merged(model),
         processor=processor,
@@ -152,6 +161,7 @@ def open_bundle(
         workload=source.workload,
         train=train,
         examples=lambda count: loading.load_examples(source, "test", processor, model.config, limit=count),
+        encoded=encoded,
         teacher=lambda: merged(loading.load_model(source, device)[0]),
         cost=cost_of(source, device, processor, recipe.seed),
         runtime=recipe.runtime,

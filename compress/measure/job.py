@@ -39,6 +39,8 @@ class Spec:
     """Recipe that this artifact was made by with a further seed. Only its accuracy is measured."""
     seed: int | None = None
     """That further seed."""
+    own_vocabulary: bool = False
+    """The model has a tokenizer of its own: fewer tokens than the dense model's."""
 
     @property
     def accuracy_only(self) -> bool:

@@ -88,23 +88,30 @@ def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Seque
     return moved, RunnerPoint(Shape(size, None, natural=point.natural), texts=texts)
 
 
-def end_tokens(job: Job) -> tuple[int, ...]:
-    """Return the ids of the model's end tokens, by generation_config.json or else config.json: for all runners."""
+def end_tokens(job: Job, spec: Spec) -> tuple[int, ...]:
+    """Return the ids of end tokens, by generation_config.json or else config.json.
+
+    All runners have those of the workload's model, but for one with a vocabulary of its own.
+    """
     from transformers import AutoConfig, GenerationConfig
 
     options = loading.options_of(job.source)
+    folder = spec.path if spec.own_vocabulary and spec.path is not None else job.source.model
+    options = {name: value for name, value in options.items() if folder == job.source.model or name != "revision"}
     try:
-        end = GenerationConfig.from_pretrained(job.source.model, **options).eos_token_id
+        end = GenerationConfig.from_pretrained(folder, **options).eos_token_id
     except OSError:  # a model without generation_config.json
         end = None
     if end is None:
-        end = AutoConfig.from_pretrained(job.source.model, **options).get_text_config().eos_token_id
+        end = AutoConfig.from_pretrained(folder, **options).get_text_config().eos_token_id
     return (end,) if isinstance(end, int) else tuple(end or ())
 
 
 def split_examples(job: Job, runner: LoadedModel) -> Any:
-    """Return the examples that are evaluated: those of the test split, up to the limit."""
-    return loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
+    """Return the examples that are evaluated: those of the test split, up to the limit, in the model's own tokens."""
+    dense = loading.load_processor(job.source) if runner.spec.own_vocabulary else None
+    config = runner.model.config
+    return loading.load_examples(job.source, "test", runner.processor, config, limit=job.limit, dense=dense)
 
 
 class Shelf:

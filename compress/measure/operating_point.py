@@ -41,7 +41,8 @@ def _measured(
 
     `smaller` is the reason why this batch is smaller than the workload's.
     """
-    batches, record = load_of(bench.job, bench.shelf.take(live[0]), point)
+    first = next((spec for spec in live if not spec.own_vocabulary), live[0])
+    batches, record = load_of(bench.job, bench.shelf.take(first), point)
     names = [spec.name for spec in live]
     rounds = Rounds(bench, point, batches, list(live), {name: [] for name in names}, {name: [] for name in names})
     rounds.warm_up()

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from compress.analysis import full_speed
@@ -27,7 +27,7 @@ from compress.measure.disturbance import allowance, least_disturbed, severity, u
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
 from compress.measure.limits import limit
-from compress.measure.models import Shelf, end_tokens
+from compress.measure.models import Shelf, end_tokens, load_of
 from compress.records.limit import Limit
 from compress.records.result import Kernel
 from compress.records.session import Ramp, Runner
@@ -65,7 +65,8 @@ class Rounds:
 
     bench: Bench
     point: OperatingPoint
-    batches: warmup.Batches
+    shared: warmup.Batches
+    """Batches of all runners that have the dense model's vocabulary."""
     live: list[Spec]
     used: dict[str, list[Window]]
     unused: dict[str, list[Window]]
@@ -85,16 +86,30 @@ class Rounds:
     """Windows after the first round that were not."""
     starved: list[str] = field(default_factory=list)
     """Runners that ran out of memory."""
+    own: dict[str, warmup.Batches] = field(default_factory=dict)
+    """Batches of the same shape for runners with a vocabulary of their own, by name."""
+    known_ends: dict[str | None, tuple[int, ...]] = field(default_factory=dict)
+    """End tokens by the folder of a runner with a vocabulary of its own; None: of all others."""
 
     def runnable(self, spec: Spec) -> Any:
         """Return what a window of this runner calls; the cache of a decode point is filled."""
-        ends = self.ends if self.point.stop else ()
-        return called(self.bench.shelf.take(spec).model, self.point, self.batches[0], ends)
+        ends = self._ends(spec) if self.point.stop else ()
+        return called(self.bench.shelf.take(spec).model, self.point, self.batches(spec)[0], ends)
 
-    @cached_property
-    def ends(self) -> tuple[int, ...]:
-        """End tokens of requests that stop."""
-        return end_tokens(self.bench.job)
+    def batches(self, spec: Spec) -> warmup.Batches:
+        """Return the batches that a runner runs: real text in the tokens of its own vocabulary."""
+        if not spec.own_vocabulary:
+            return self.shared
+        if spec.name not in self.own:
+            self.own[spec.name], _ = load_of(self.bench.job, self.bench.shelf.take(spec), self.point)
+        return self.own[spec.name]
+
+    def _ends(self, spec: Spec) -> tuple[int, ...]:
+        """Return the end tokens of requests that stop."""
+        key = spec.path if spec.own_vocabulary else None
+        if key not in self.known_ends:
+            self.known_ends[key] = end_tokens(self.bench.job, spec)
+        return self.known_ends[key]
 
     def each(self, specs: Sequence[Spec], work: Callable[[Spec], object]) -> None:
         """Do something with each of these runners. Those that fail take part no longer, and free their memory."""
@@ -119,22 +134,35 @@ class Rounds:
         further = any(self.bench.runners[spec.name].points for spec in self.live)
         if self.bench.shelf.together:
             latency_s = cap_s * (FURTHER_SHARE if further else 1)
-            warming = warmup.WarmUp([spec.name for spec in self.live], self.batches, self.bench.sync, latency_s)
+            warming = warmup.WarmUp([spec.name for spec in self.live], self.shared, self.bench.sync, latency_s)
             with bar("until latency is steady", None):
                 while self.live and not warming.over:
-                    self.each(self.live, lambda spec: warming.block(spec.name, self.runnable(spec)))
+                    self.each(self.live, lambda spec: self._block(warming, spec))
                     warming.keep([spec.name for spec in self.live])
             self.unsteady |= warming.unsteady()
         if self.live:
-            models = [self.runnable(spec) for spec in (self.live if self.bench.shelf.together else self.live[-1:])]
+            specs = self.live if self.bench.shelf.together else self.live[-1:]
+            models = [self._load(spec) for spec in specs]
             with bar("until temperature and power have settled", None):
-                self.settled = warmup.settle(models, self.batches, self.bench.sync, self.bench.meter, cap_s)
+                self.settled = warmup.settle(models, self.shared, self.bench.sync, self.bench.meter, cap_s)
+
+    def _load(self, spec: Spec) -> Any:
+        """Return what warms the device up: it takes any batch, and runs one of the runner's own vocabulary."""
+        model = self.runnable(spec)
+        if not spec.own_vocabulary:
+            return model
+        batch = self.batches(spec)[0]
+        return lambda **_: model(**batch)
+
+    def _block(self, warming: warmup.WarmUp, spec: Spec) -> None:
+        """Run one block of a runner's warm-up."""
+        warming.block(spec.name, self.runnable(spec), self.batches(spec))
 
     def _warm_up_alone(self, spec: Spec) -> None:
         cap_s = self.bench.job.settings.warmup_s / len(self.used)
-        warming = warmup.WarmUp([spec.name], self.batches, self.bench.sync, cap_s)
+        warming = warmup.WarmUp([spec.name], self.shared, self.bench.sync, cap_s)
         while not warming.over:
-            warming.block(spec.name, self.runnable(spec))
+            self._block(warming, spec)
         self.unsteady |= warming.unsteady()
 
     def round(self, index: int) -> None:
@@ -186,7 +214,7 @@ class Rounds:
             runner = self.bench.runners[spec.name]
             integer = spec.low_bit and isinstance(runner.kernel, Kernel) and runner.kernel.label == "real"
             model = self.bench.shelf.take(spec).model
-            self.limits[spec.name] = limit(model, self.point, self.batches[0], self.bench.peaks, integer)
+            self.limits[spec.name] = limit(model, self.point, self.batches(spec)[0], self.bench.peaks, integer)
 
     def _to_repeat(self, severity: float) -> bool:
         """Return whether the window that was just measured is to be repeated."""
@@ -203,9 +231,11 @@ class Rounds:
             settings = settings.model_copy(update={"preroll_s": min(settings.preroll_s, AGAIN_S)})
         model = self.runnable(spec)
         if isinstance(model, Stopping) and spec.name not in self.lengths:
-            self.lengths[spec.name] = model.lengths(self.batches)
+            self.lengths[spec.name] = model.lengths(self.batches(spec))
         speed = [] if bench.job.device.on_gpu else [processor.operations_per_s]
-        window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler, *speed)
+        window = windows.measure_window(
+            model, self.batches(spec), settings, bench.sync, bench.meter, bench.sampler, *speed
+        )
         if isinstance(model, Decoding):
             self.cache_bytes[spec.name] = model.cache_bytes
         listed = listed_processes(bench.meter)

@@ -215,7 +215,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         finite=evaluation.finite,
         batch_size=evaluation.batch_size,
         order=evaluation.order,
-        outputs=evaluation.outputs,
+        outputs=None if spec.own_vocabulary else evaluation.outputs,  # perplexity is per dense token
         remark=evaluation.remark,
     )
     if spec.reference:
@@ -234,7 +234,8 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
     headline = job.workload.headline_point
     batch = timing_batches(job, runner, headline, 1)[0]
     kernel = kernels.label(runner.model, batch, torch_device(job.device), spec.low_bit, headline)
-    runners[spec.name] = replace(measured, kernel=kernel, continuations=continuations(job, runner))
+    theirs = [runners[other.name].continuations for other in job.runners if other.reference]
+    runners[spec.name] = replace(measured, kernel=kernel, continuations=continuations(job, runner, theirs))
     say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config
 

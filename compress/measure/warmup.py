@@ -55,10 +55,11 @@ class WarmUp:
         self._turns: list[dict[str, Block]] = []
         """Blocks by runner; a turn has one of each."""
 
-    def block(self, name: str, model: Any) -> None:
-        """Run one block of a runner."""
+    def block(self, name: str, model: Any, batches: Batches | None = None) -> None:
+        """Run one block of a runner, on batches of its own if it has any."""
+        batches = self._batches if batches is None else batches
         before, started = reading(), time.monotonic_ns()
-        times = run_for(model, self._batches, self._block_s, self._sync, least=1, multiple=whole(self._batches))
+        times = run_for(model, batches, self._block_s, self._sync, least=1, multiple=whole(batches))
         ended = time.monotonic_ns()
         window = Window(started, ended, tuple(times), 0, None, None, disturbance=between(before, reading()))
         if not self._turns or name in self._turns[-1]:

@@ -16,6 +16,7 @@ from compress.methods.distill import adapters, comparing
 from compress.methods.distill.batches import check_device
 from compress.methods.distill.students import make_student
 from compress.methods.prune import channels as prune_channels
+from compress.methods.prune import vocabulary as prune_vocabulary
 from compress.methods.prune import weights as prune_weights
 from compress.model.bundle import Bundle
 from compress.model.skeleton import empty_copy
@@ -78,6 +79,9 @@ def _prune(bundle: Bundle, step: Prune) -> Known:
     if step.structure == "unstructured":
         prune_weights.choose(bundle.model, step)
         return bundle
+    if step.structure == "vocabulary":
+        prune_vocabulary.check(bundle)
+        return bundle  # its rows depend on the corpus; no other shape does
     if step.structure == "channels":
         prune_channels.check(bundle.model)
         return None

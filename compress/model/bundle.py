@@ -36,6 +36,8 @@ class Bundle:
     """Loads the training examples (normalised columns); None if the caller gave none."""
     examples: Callable[[int], "datasets.Dataset"] | None = None
     """Loads the given number of test examples, used only to check that an exported graph matches the model."""
+    encoded: Callable[[Any], Mapping[str, Any]] | None = None
+    """Returns `train` and `examples` for another tokenizer: encoded(tokenizer). None if the data is not known."""
     teacher: Callable[[], Any] | None = None
     """Loads the dense model that the recipe started from."""
     cost: Callable[[Any, str], float] | None = None

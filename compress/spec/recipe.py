@@ -252,7 +252,8 @@ class Recipe(Config):
 def _is_seeded(step: Step) -> bool:
     """Return whether a step's result depends on the seed: it trains, or draws its calibration examples by it."""
     parts: tuple[Any, ...] = getattr(step, "parts", ())
-    return step.method == "distill" or any(part.calibrates and part.calibration_seed is None for part in parts)
+    drawn = (part for part in parts if part.calibrates and getattr(part, "structure", "") != "vocabulary")
+    return step.method == "distill" or any(part.calibration_seed is None for part in drawn)
 
 
 def _check_owners(overrides: Sequence[tuple[str, Any]]) -> None:

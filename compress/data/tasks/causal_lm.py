@@ -13,7 +13,9 @@ predicted, and neither its loss nor its bytes are counted.
 Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
@@ -22,6 +24,7 @@ from compress.data.point import NEW_TOKENS, OperatingPoint
 from compress.data.tasks import texts
 from compress.data.tasks.blocks import frame, packed
 from compress.data.tasks.task import IGNORED, TEXT, Batch, Outcomes, Task, WorkloadView
+from compress.data.tasks.windows import in_parts, windows, windows_like
 
 if TYPE_CHECKING:
     import datasets
@@ -55,6 +58,48 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     """Return one row per window: text, input_ids, context (number of unpredicted tokens), bytes of predicted text."""
     import datasets
 
+    documents, prefix, width, stride = _plan(raw, processor, workload)
+    rows = [row for document in documents for row in windows(document, processor, prefix, width, stride)]
+    if not rows:
+        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
+    return datasets.Dataset.from_list(rows)
+
+
+def prepare_like(
+    raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, dense: Any
+) -> "datasets.Dataset":
+    """Return the windows of the dense model's tokenizer in the tokens of another one, which may be more.
+
+    The column tokens counts the predicted tokens of the dense model: perplexity is exp(sum nll / sum dense tokens).
+    """
+    import datasets
+
+    documents, _, width, stride = _plan(raw, dense, workload)
+    rows = [row for document in documents for row in windows_like(document, processor, dense, width, stride)]
+    if not rows:
+        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
+    limit, first = positions.stated(config.to_dict()), len(frame(processor)[0])
+    parts = [list(in_parts(row["input_ids"], row["context"], first, limit)) for row in rows]
+    split = sum(len(each) > 1 for each in parts)
+    found = [
+        {**row, "rows": [ids for ids, _ in each], "contexts": [context for _, context in each]}
+        for row, each in zip(rows, parts, strict=True)
+    ]
+    prepared = datasets.Dataset.from_list(found)
+    own, theirs = sum(len(row["input_ids"]) - row["context"] for row in rows), sum(row["tokens"] for row in rows)
+    remark = texts.token_remark(own, theirs, "its perplexity is per token of the dense model")
+    more = f"; {split} of {len(rows)} windows are longer than its {limit} positions and are read in parts"
+    prepared.info.description = remark + (more if split else "")
+    return prepared
+
+
+def rows_of(examples: "datasets.Dataset") -> "datasets.Dataset":
+    """Return the rows in which the windows are read: the windows themselves, unless some are read in parts."""
+    return texts.flattened(examples) if "rows" in examples.column_names else examples
+
+
+def _plan(raw: "datasets.Dataset", processor: Any, workload: WorkloadView) -> tuple[list[str], list[int], int, int]:
+    """Return the documents of the text, the first token of a window, and width and stride of windows in tokens."""
     if not getattr(processor, "is_fast", False):
         raise InputError("the model's tokenizer has no tokenizer.json; bytes per token need a fast tokenizer")
     rows = texts.text_column(raw, workload.dataset.text, "text")
@@ -64,36 +109,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     stride = workload.stride or width
     if stride > width:
         raise InputError(f"stride {stride}: a window of max_length {workload.max_length} holds {width} tokens of text")
-    window_rows = [
-        row for document in documents if document for row in windows(document, processor, prefix, width, stride)
-    ]
-    if not window_rows:
-        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
-    return datasets.Dataset.from_list(window_rows)
-
-
-def windows(document: str, processor: Any, prefix: Sequence[int], width: int, stride: int) -> Iterator[dict[str, Any]]:
-    """Yield the windows of `width` tokens of one document, one every `stride` tokens: blocks if both are equal.
-
-    Each predicts the tokens after the end of the window before it. One without any predicted token is dropped.
-    """
-    encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
-    scored = 0  # tokens before this one belong to earlier windows
-    for start in range(0, len(ids), stride):
-        stop = min(start + width, len(ids))
-        first = max(scored, start if prefix else start + 1)  # nothing predicts the first token of a row
-        scored = stop
-        if first >= stop:
-            continue
-        # start at the end of the last unpredicted token, so that overlapping offsets count no byte twice
-        text = document[ends[first - 1] if first else 0 : ends[stop - 1]]
-        yield {
-            "text": text,
-            "input_ids": [*prefix, *ids[start:stop]],
-            "context": len(prefix) + first - start,
-            "bytes": len(text.encode()),
-        }
+    return [document for document in documents if document], prefix, width, stride
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -152,8 +168,13 @@ def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
 
 
 def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
-    """Return the outcomes with the bytes of each window's predicted text."""
-    return {**outcomes, "bytes": [float(count) for count in examples["bytes"]]}
+    """Return the outcomes with the bytes of each window's predicted text, and with its dense tokens if they differ."""
+    sizes = [float(count) for count in examples["bytes"]]
+    if "rows" not in examples.column_names:
+        return {**outcomes, "bytes": sizes}
+    ends = [0, *accumulate(map(len, examples["rows"]))]
+    nll = [math.fsum(outcomes["nll"][start:end]) for start, end in pairwise(ends)]
+    return {"nll": nll, **texts.dense_tokens(examples), "bytes": sizes}
 
 
 def protocol(workload: WorkloadView) -> str:
@@ -178,6 +199,7 @@ TASK = Task(
     load_processor=texts.load_processor,
     check=check,
     prepare=prepare,
+    prepare_like=prepare_like,
     collate=collate,
     fixed=fixed,
     outcomes=outcomes,
@@ -189,6 +211,7 @@ TASK = Task(
     joins_rows=True,
     per_token=True,
     has_labels=False,
+    rows=rows_of,
     answers=answers,
     settings=("windows", "stride"),
     protocol=protocol,

@@ -13,7 +13,7 @@ from compress.data.tasks import causal_lm, continuations, texts
 from compress.data.tasks.continuations import Encoded
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.multiple_choice import CONTEXT
-from compress.data.tasks.task import Column, Outcomes, WorkloadView
+from compress.data.tasks.task import Column, Outcomes, WorkloadView, same
 
 if TYPE_CHECKING:
     import datasets
@@ -50,6 +50,13 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     return prepared
 
 
+def prepare_like(
+    raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, dense: Any
+) -> "datasets.Dataset":
+    """Return the examples in the tokens of another tokenizer; the column tokens counts the dense tokens scored."""
+    return continuations.counted(*(prepare(raw, each, workload, config) for each in (processor, dense)))
+
+
 def _problem(text: Any, continuation: Any) -> str | None:
     """Return the reason why a row cannot be an example, or None."""
     if not isinstance(text, str):
@@ -70,6 +77,7 @@ def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
         "reference": references,
         "nll": outcomes["nll"],
         "tokens": outcomes["tokens"],
+        **texts.dense_tokens(examples),
     }
 
 
@@ -92,7 +100,9 @@ TASK = replace(
     metric="accuracy",
     sample_outcomes={"prediction": [0, -1, 2], "reference": [0, 1, 2], "nll": [0.5, 4.0, 1.0], "tokens": [1, 2, 1]},
     prepare=prepare,
+    prepare_like=prepare_like,
     outcomes=continuations.outcomes,
+    rows=same,
     answers=answers,
     settings=(),
     protocol=protocol,

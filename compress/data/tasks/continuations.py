@@ -15,8 +15,10 @@ from compress.data.bad_rows import BadRows
 from compress.data.tasks.blocks import frame
 from compress.data.tasks.causal_lm import losses
 from compress.data.tasks.task import IGNORED, Batch
+from compress.data.tasks.texts import token_remark
 
 if TYPE_CHECKING:
+    import datasets
     import torch
 
 
@@ -113,6 +115,18 @@ def refuse(problems: Iterable[tuple[int, str]]) -> None:
     """Raise BadRows for rows with problems: (row, reason) pairs."""
     if found := list(problems):
         raise BadRows(found)
+
+
+def counted(own: "datasets.Dataset", dense: "datasets.Dataset") -> "datasets.Dataset":
+    """Return examples with the number of tokens that the dense model's tokenizer scores in each, in a column tokens."""
+    theirs, ours = (
+        [len(ids) - context for ids, context in zip(each["input_ids"], each["context"], strict=True)]
+        for each in (dense, own)
+    )
+    with_tokens = own.add_column("tokens", theirs)
+    note = token_remark(sum(ours), sum(theirs), "likelihoods are of whole texts")
+    with_tokens.info.description = "; ".join(filter(None, (own.info.description, note)))
+    return with_tokens
 
 
 def remark(encoded: Sequence[Encoded], max_length: int) -> str:

@@ -64,6 +64,18 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     return prepared
 
 
+def prepare_like(
+    raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, dense: Any
+) -> "datasets.Dataset":
+    """Return the examples in the tokens of another tokenizer; choices have the lengths that the dense model's gives."""
+    own, theirs = (prepare(raw, each, workload, config) for each in (processor, dense))
+    counted = continuations.counted(own, theirs)
+    remark = counted.info.description
+    compared = counted.remove_columns("lengths").add_column("lengths", theirs["lengths"])
+    compared.info.description = remark
+    return compared
+
+
 def _example(question: Question, encoded: Sequence[Encoded], workload: WorkloadView) -> dict[str, Any]:
     """Return the columns of one question."""
     text, choices, gold = question
@@ -106,12 +118,7 @@ def _length(choice: str, row: Encoded, workload: WorkloadView) -> float:
 
 def rows(examples: "datasets.Dataset") -> "datasets.Dataset":
     """Return one row per choice of every example."""
-    import datasets
-
-    columns = {"input_ids": "rows", "context": "contexts"}
-    return datasets.Dataset.from_dict(
-        {name: [value for values in examples[own] for value in values] for name, own in columns.items()}
-    )
+    return texts.flattened(examples)
 
 
 def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
@@ -148,6 +155,7 @@ TASK = replace(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     check=check,
     prepare=prepare,
+    prepare_like=prepare_like,
     outcomes=continuations.outcomes,
     rows=rows,
     answers=answers,

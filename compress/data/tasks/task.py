@@ -161,6 +161,9 @@ class Task:
     """made_up(): a few raw examples for checks of an exported graph, in the default columns."""
     aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
     """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
+    prepare_like: Callable[["datasets.Dataset", Any, WorkloadView, Any, Any], "datasets.Dataset"] | None = None
+    """prepare_like(raw, processor, workload, config, dense): the examples of `prepare` with the tokenizer `dense`, in
+    the tokens of another one. Their scores can be compared: they are of the same text, by the dense model's tokens."""
     rows: Callable[["datasets.Dataset"], "datasets.Dataset"] = same
     """rows(examples): the rows that are evaluated, one or several per example."""
     answers: Callable[[Outcomes, "datasets.Dataset"], Outcomes] = final

@@ -171,3 +171,31 @@ def made_up() -> "datasets.Dataset":
     import datasets
 
     return datasets.Dataset.from_dict({"text": list(MADE_UP), "label": [0] * len(MADE_UP)})
+
+
+def flattened(examples: "datasets.Dataset") -> "datasets.Dataset":
+    """Return one row per entry of the lists rows and contexts of every example, as input_ids and context."""
+    import datasets
+
+    columns = {"input_ids": "rows", "context": "contexts"}
+    return datasets.Dataset.from_dict(
+        {name: [value for values in examples[own] for value in values] for name, own in columns.items()}
+    )
+
+
+def dense_tokens(examples: "datasets.Dataset") -> dict[str, list[float]]:
+    """Return the column tokens of examples in another tokenizer's tokens, for outcomes; empty for other examples."""
+    return {"tokens": [float(count) for count in examples["tokens"]]} if "tokens" in examples.column_names else {}
+
+
+def token_remark(own: int, dense: int, compared: str) -> str:
+    """Return a note on the tokens that a trimmed vocabulary takes for the text of so many dense tokens.
+
+    `compared` is what makes figures comparable.
+    """
+    if own == dense:
+        return "its trimmed vocabulary takes as many tokens for the test split as the dense model's"
+    return (
+        f"its trimmed vocabulary takes {own / dense:.3f} times the tokens of the dense model for the test split: "
+        f"{compared}, but its latencies and energies per token are of its own tokens"
+    )

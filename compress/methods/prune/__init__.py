@@ -7,6 +7,7 @@ hidden         torch-pruning's dependency graph     a channel of the residual st
 channels       torch-pruning's dependency graph     a channel of a convolution and of everything added to it
 layers         removing modules (prune.layers)      a transformer layer
 unstructured   a mask (prune.weights)               a single weight
+vocabulary     a corpus (prune.vocabulary)          a token: a row of the embedding and of the head
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ CUTS: dict[str, str] = {
     "channels": "compress.methods.prune.channels:channels",
     "layers": "compress.methods.prune.layers:layers",
     "unstructured": "compress.methods.prune.weights:unstructured",
+    "vocabulary": "compress.methods.prune.vocabulary:vocabulary",
 }
 
 

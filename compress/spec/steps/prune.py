@@ -16,14 +16,19 @@ IMPORTANCES: dict[str, tuple[str, ...]] = {
 }
 """Structure -> importance scores that apply to it; the first is recommended."""
 
+VOCABULARY = ("method", "structure", "corpus", "least_count")
+"""Settings of structure vocabulary."""
+
 
 class Prune(Calibrated):
     """Remove parameters: whole structures (smaller and faster) or single weights (masked: no savings by itself)."""
 
     method: Literal["prune"] = "prune"
-    structure: Literal["feed_forward", "heads", "hidden", "channels", "layers", "unstructured"] = "feed_forward"
+    structure: Literal["feed_forward", "heads", "hidden", "channels", "layers", "unstructured", "vocabulary"] = (
+        "feed_forward"
+    )
     """Structure to remove: feed-forward width, attention heads (with their key/value groups), hidden width, convolution
-    channels, whole layers, or single weights set to zero."""
+    channels, whole layers, single weights set to zero, or the tokens that a corpus does not use."""
     fraction: Fraction = 0.25
     """Fraction of the parameters to remove in the pruned structures; removing a fraction p of both widths of a square
     matrix removes about 1-(1-p)^2 of it."""
@@ -43,15 +48,26 @@ class Prune(Calibrated):
     """Positions of removed single weights: free, or two of every four (fraction 0.5), as sparse tensor cores need."""
     calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 128
     """Training examples for all importance scores except magnitude."""
+    corpus: str | None = None
+    """Text file (UTF-8) whose tokens stay in a vocabulary; unset: all training examples."""
+    least_count: Annotated[int, Field(ge=1, le=10**9)] = 1
+    """Times that a token occurs in the corpus, at least, to stay in a vocabulary."""
 
     @property
     def calibrates(self) -> bool:
         """Whether the step needs training examples."""
+        if self.structure == "vocabulary":
+            return self.corpus is None
         return self.importance != "magnitude" or self.cost != "parameters"
 
     @model_validator(mode="after")
     def _settings_fit_the_structure(self) -> "Prune":
         structure = self.structure
+        if structure == "vocabulary":
+            return self._of_a_vocabulary()
+        for field, unset in (("corpus", None), ("least_count", 1)):
+            if getattr(self, field) != unset:
+                raise ValueError(f"{field} needs structure vocabulary, but structure is {structure}")
         scores = IMPORTANCES[structure]
         if self.importance not in scores:
             raise ValueError(
@@ -72,5 +88,19 @@ class Prune(Calibrated):
             raise ValueError(
                 f"pattern 2:4 removes half of the weights at once, but fraction is {self.fraction} and rounds "
                 f"{self.rounds}; set fraction 0.5 and rounds 1"
+            )
+        return self
+
+    def _of_a_vocabulary(self) -> "Prune":
+        """Return this step. Raises ValueError for a setting of the other structures."""
+        fields = type(self).model_fields
+        others = (name for name in fields if name not in VOCABULARY)
+        changed = [
+            name for name in others if getattr(self, name) != fields[name].get_default(call_default_factory=True)
+        ]
+        if changed:
+            raise ValueError(
+                f"{changed[0]} does not apply to structure vocabulary, which is cut by corpus and least_count; "
+                f"remove {changed[0]}"
             )
         return self
