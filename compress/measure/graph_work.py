@@ -27,6 +27,8 @@ INTEGER = {"MatMulInteger", "QLinearMatMul", "ConvInteger", "QLinearConv"}
 CHAIN = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
 """OpenVINO's operators between a stored weight and the product that uses it."""
 HALF_BYTES = 2
+GGML_PRODUCTS = {"F32": "float32", "F16": "float32", "Q8_0": "int8", "Q4_0": "int8"}
+"""Type of a weight in GGUF -> number format in which llama.cpp multiplies by it on a CPU."""
 
 
 def onnx_work(model: OnnxModel, batch: Mapping[str, torch.Tensor]) -> Work:
@@ -152,6 +154,31 @@ def gguf_read_bytes(file: Path, texts: int) -> float:
         return total
     embedding, shape = tensors["token_embd.weight"]
     return total - embedding * max(0.0, 1 - texts / float(max(shape)))
+
+
+def gguf_work(file: Path, config: Any, texts: int, length: int) -> Work:
+    """Return the operations by which llama.cpp reads prompts [texts, length] up to the logits of their last tokens.
+
+    Products with quantized weights round their inputs and are of int8; those with F32 and F16 weights, and attention,
+    are of float32. The bytes are not counted.
+    """
+    from gguf import GGMLQuantizationType, GGUFReader
+
+    tensors = {tensor.name: tensor for tensor in GGUFReader(file).tensors}
+    head = "output.weight" if "output.weight" in tensors else "token_embd.weight"
+    operations, unknown = defaultdict[str, float](float), set[str]()
+    for name, tensor in tensors.items():
+        if name != head and not (name.startswith("blk.") and len(tensor.shape) == 2):
+            continue
+        kind = GGML_PRODUCTS.get(GGMLQuantizationType(tensor.tensor_type).name)
+        if kind is None:
+            unknown.add(f"products with {GGMLQuantizationType(tensor.tensor_type).name}")
+            continue
+        operations[kind] += 2.0 * math.prod(map(int, tensor.shape)) * texts * (1 if name == head else length)
+    heads = config.num_attention_heads
+    query = torch.Size((texts, heads, length, getattr(config, "head_dim", None) or config.hidden_size // heads))
+    operations["float32"] += config.num_hidden_layers * attention(query, query, query)
+    return Work(dict(operations), 0.0, tuple(sorted(unknown)))
 
 
 def _users(node: Any, is_fixed: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from torch import nn
 from compress.data.point import OperatingPoint
 from compress.energy.peaks import Peaks
 from compress.measure.decode import Decoding, Prefill
-from compress.measure.graph_work import gguf_read_bytes, onnx_work, openvino_work
+from compress.measure.graph_work import gguf_read_bytes, gguf_work, onnx_work, openvino_work
 from compress.measure.job import failure
 from compress.measure.work import Work, work
 from compress.model.caching import caching
@@ -90,6 +90,8 @@ def _forward(model: Any, point: OperatingPoint, batch: Batch, integer: bool) -> 
         return openvino_work(model, model.feeds((), batch), integer)
     if isinstance(model, OnnxModel):
         return onnx_work(model, batch)
+    if isinstance(model, LlamaCppModel):
+        return gguf_work(model.path, model.config, *batch["input_ids"].shape)
     torch_model = _torch_model(model)
     if point.phase is None:
         return work(torch_model, lambda: model(**batch))

@@ -11,9 +11,12 @@ import transformers
 
 from compress.base.errors import InputError
 from compress.base.files import scratch
+from compress.data.point import OperatingPoint
+from compress.energy.peaks import Peaks, Read
 from compress.export import export
 from compress.measure import kernels
 from compress.measure.graph_work import gguf_read_bytes
+from compress.measure.limits import limit
 from compress.measure.size import stored_bytes
 from compress.methods import apply_step
 from compress.model import artifact, gguf, runtimes
@@ -198,6 +201,22 @@ def test_a_token_reads_the_files_weights_once_and_a_row_of_an_untied_embedding(b
     weights += 4 * (2 * c.num_hidden_layers + 1) * c.hidden_size
     row = 0 if tied else graph_row(graph.path)
     assert gguf_read_bytes(graph.path, 1) == pytest.approx(weights + row)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_prompt_computes_what_the_eager_model_computes(bits: int) -> None:
+    model, words = stories()
+    point = OperatingPoint(batch_size=2, phase="prefill", context=20)
+    peaks = Peaks(1, (Read(2**20, 1e9),), 1e9, {"float32": 1e12, "int8": 2e12}, {})
+    eager = limit(model, point, {"input_ids": IDS}, peaks, integer=False)
+    assert eager is not None and eager.reason is None
+    plain = limit(written(model, words), point, {"input_ids": IDS}, peaks, integer=False)
+    assert plain is not None and plain.work == pytest.approx(eager.work)
+    packed = apply_step(bundle(model, words), Quantize(bits=bits, symmetric="full", group_size=32))
+    found = limit(written(packed.model, words), point, {"input_ids": IDS}, peaks, integer=True)
+    assert found is not None and sum(found.work.values()) == pytest.approx(sum(eager.work.values()))
+    linear = sum(layer.in_features * layer.out_features for layer in grouped_layers(packed.model).values())
+    assert found.work["int8"] == 2 * linear * IDS.numel()
 
 
 def graph_row(file: Path) -> float:
