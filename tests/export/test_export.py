@@ -48,7 +48,8 @@ def test_transformers_reads_equal_logits_from_compressed_tensors(bits: int, dtyp
 
 def test_a_type_that_would_round_scales_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("compressed_tensors")
-    source = made.save(tmp_path / "a", made.llama(), made.tokenizer(), dtype="bf16", **made.SYMMETRIC)
+    sevenths = {**made.SYMMETRIC, "symmetric": True}  # an eighth of a bf16 number is one
+    source = made.save(tmp_path / "a", made.llama(), made.tokenizer(), dtype="bf16", **sevenths)
     with pytest.raises(
         InputError, match=r"model\.layers\.0\.self_attn\.q_proj has scales in fp16 and the model is in bf16"
     ):
