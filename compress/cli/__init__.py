@@ -20,7 +20,7 @@ from compress.base.interrupts import CLOSED
 from compress.base.processes import limited
 from compress.base.quiet import quiet_libraries
 from compress.base.terminal import guard_usage_errors, print_errors
-from compress.cli import streams
+from compress.cli import completion, streams
 from compress.cli.options import app
 
 __all__ = ["app", "command", "main", "running", "reading", "metering", "publishing", "listing"]
@@ -39,7 +39,7 @@ def command() -> int:
         os.environ.setdefault(name, value)
     guard_usage_errors(sys.argv)
     try:
-        app()
+        app(prog_name=completion.program(sys.argv))
     except InputError as error:
         return _print_problems(error.problems, 2)
     except NotWritten as error:

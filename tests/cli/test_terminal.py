@@ -41,6 +41,22 @@ def test_the_shell_completes_recipes_and_own_files(tmp_path: Path) -> None:
     assert "digits-vit" in completions("compress run bert_int8 --workload d", tmp_path)
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_scripts_of_shells_complete_the_command_and_never_python(shell: str, tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown, installed = (
+        subprocess.run(
+            [sys.executable, "-m", "compress", option, shell], cwd=tmp_path, capture_output=True, text=True,
+            check=True, env={**environment(), **home},
+        ).stdout
+        for option in ("--show-completion", "--install-completion")
+    )  # fmt: skip
+    scripts = [path for path in tmp_path.rglob("*") if path.is_file() and "_COMPRESS_COMPLETE" in path.read_text()]
+    assert f"{shell} completion installed" in installed and len(scripts) == 1
+    for script in (shown, scripts[0].read_text()):
+        assert "_COMPRESS_COMPLETE=" in script and "python" not in script.lower()
+
+
 def test_every_list_is_the_tables_own() -> None:
     assert completion.kinds("") == list(KINDS)
     assert completion.trackers("") == list(TRACKERS)
