@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import recipes as shipped
-from compress.base.config import InputError, did_you_mean
+from compress.base.config import NAME, InputError, did_you_mean
 from compress.base.reading import exists, is_folder
 from compress.records.files import named
 
@@ -48,7 +48,7 @@ def found(word: Path, folder: Path = RESULTS) -> Path:
 
 def _way_out(name: str, recipes: Iterable[str]) -> str:
     """Return the command for a recipe that has no result yet, else the closest name with a result, or all names."""
-    if shipped.path(name) is not None:
+    if NAME.fullmatch(name) and shipped.path(name) is not None:
         return f"; first run it: python -m compress run {name}"
     if exists(file := Path(f"{name}.yaml")):
         return f"; first run it: python -m compress run {file}"

@@ -75,6 +75,7 @@ def test_a_run_is_advised_for_recipes_that_exist_and_never_for_a_slip(
     for name, end in (
         ("bert_in8", "; did you mean bert_int8?"),
         ("nosuch", "; expected one of bert_int8, bert_prune, bert_prune-fraction-0.4, twice"),
+        ("x" * 300, "; expected one of bert_int8, bert_prune, bert_prune-fraction-0.4, twice"),
         ("bert_int4", "; first run it: python -m compress run bert_int4"),
     ):
         with pytest.raises(InputError) as raised:
