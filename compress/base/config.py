@@ -192,7 +192,7 @@ def _tags(kind: type[BaseModel], field: str) -> list[str]:
 def _short(value: object, limit: int = 60) -> str:
     if isinstance(value, int) and value.bit_length() > 256:  # Python prints 4300 digits at most
         return f"an integer of {value.bit_length()} bits"
-    text = typed(value) if value is None or isinstance(value, bool | float) else repr(value)
+    text = typed(value) if value is None or isinstance(value, float) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
