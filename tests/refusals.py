@@ -23,7 +23,16 @@ RECIPES = {
     "long name": ("name: " + "a" * 60_000, "60000 letters; expected 4096 at most"),
     "spaces": ("name:" + " " * 60_000 + "\n" * 5000 + "x: 1", "name"),
     "comments": ("#\n" * 30_000 + "y: 1", "y: unknown field"),
-    "5000 digits": ("seed: " + "1" * 5000, "not valid YAML"),
+    "5000 digits": ("seed: " + "1" * 5000, "recipe.yaml: not valid YAML (an integer of over 4300 digits)"),
+    "a list": ("- a", "recipe.yaml: a list; expected a mapping of fields"),
+    "a number": ("3", "recipe.yaml: one value; expected a mapping of fields"),
+    "a step without its method": (
+        "steps:\n- {bits: 8}",
+        "recipe.yaml:2 steps.0: method is missing; expected one of cast, ",
+    ),
+    "a step of another method": ("steps: [{method: quantise}]", "'quantise': unknown method; expected one of cast, "),
+    "a step that is a word": ("steps: [quantize]", "steps.0: 'quantize': expected a mapping of fields"),
+    "settings that are a number": ("measure: 3", "measure: 3: expected a mapping of fields"),
     "hexadecimal": ("seed: 0x" + "f" * 5000, "an integer of 20000 bits"),
     "30 digits": ("seed: 1" + "0" * 30, "expected an integer of at most"),
     "NUL": ('workload: "a\\0b"', "control characters"),
@@ -40,6 +49,11 @@ WORKLOADS = {
     "any split": (f"{DATA}dataset: {{path: d, test: '*'}}", "expected the name of one split"),
     "split elsewhere": (f"{DATA}dataset: {{path: d, test: ../d}}", "relative to the data's folder"),
     "absolute split": (f"{DATA}dataset: {{path: d, train: /d}}", "relative to the data's folder"),
+    "size of a batch at the top": (
+        f"{DATA}dataset: {{path: d}}\nbatch_size: 8",
+        "batch_size: unknown field here; it belongs to headline, points",
+    ),
+    "quoting at the top": (f"{DATA}dataset: {{path: d}}\nquoting: none", "it belongs to csv"),
     "NUL in a path": (f'{DATA}dataset: {{path: "d\\0"}}', "control characters"),
 }
 OPTIONS = {
@@ -50,6 +64,13 @@ OPTIONS = {
     "million letters": (["name=" + "x" * 10**6], "letters; expected 65536 at most"),
     "control characters": (["a\x1b[31m=1"], "expected path=value"),
     "bomb": (["name=[&a [1], *a]"], "a YAML alias"),
+    "no value": (["measure="], "--set measure=: no value after =; expected one, or null for none"),
+    "no method": (["steps.0.method="], "--set steps.0.method=: no value after ="),
+    "null": (["measure=null"], "--set measure=null: expected a mapping of fields"),
+    "no method by null": (["steps.0.method=null"], "steps.0: method is missing; expected one of cast, "),
+    "infinite": (["measure.budget_s=.inf"], "--set measure.budget_s=.inf: input should be a finite number"),
+    "true": (["bits=true"], "--set bits=true: a field of quantize"),
+    "a mapping and a list": (["steps={a: [1, null]}"], "--set steps={a: [1, null]}: expected a list"),
     "no path": ([" =1"], "expected path=value"),
 }
 

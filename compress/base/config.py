@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema
 from compress.base.errors import InputError as InputError  # noqa: PLC0414  exported here too
 from compress.base.numeric import refuse_booleans
 from compress.base.reading import shortened
-from compress.base.yaml import MAX_DEPTH, Source, join, parse_value
+from compress.base.yaml import MAX_DEPTH, Source, join, parse_value, typed
 
 MAX_LETTERS = 4096  # of one value: the longest path that Linux accepts
 MAX_INTEGER = 2**53
@@ -121,16 +121,18 @@ def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel])
     if item["type"] == "extra_forbidden":
         owners = _parts_with(kind, str(item["loc"][-1]))
         if owners:
-            return f"{place}: unknown field here; it belongs to {' and '.join(owners)}"
+            return f"{place}: unknown field here; it belongs to {', '.join(owners)}"
         return f"{place}: unknown field{did_you_mean(str(item['loc'][-1]), _field_names(kind))}"
     if item["type"] == "missing":
         return f"{place}: missing; this field is required"
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         context = item.get("ctx", {})
-        methods = context.get("expected_tags", "")
-        return (
-            f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {methods}".rstrip()
-        )
+        field = str(context["discriminator"]).strip("'")
+        given = item["input"].get(field) if isinstance(item["input"], Mapping) else None
+        problem = f"{field} is missing" if given is None else f"{_short(given)}: unknown {field}"
+        return f"{place}: {problem}; expected one of {', '.join(_tags(kind, field))}"
+    if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{place}: {received}expected a mapping of fields (lines of name: value, or {{ }})"
     if item["type"] == "tuple_type":
         return f"{place}: {received}expected a list (lines that begin with -, or [ ])"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -164,17 +166,33 @@ def _field_names(kind: type[BaseModel]) -> set[str]:
 
 
 def _parts_with(kind: type[BaseModel], field: str) -> list[str]:
-    """Return the models, of this one and its nested models, that have a field of this name."""
+    """Return where a field of this name is known: methods of steps, and fields that hold it."""
     schema = _schema(kind)
     parts = {**schema.get("$defs", {}), kind.__name__: schema}
-    owners = [part.get("title", name) for name, part in parts.items() if field in part.get("properties", ())]
-    return sorted(name.lower() for name in owners)
+    places = {
+        place for name, part in parts.items() if field in part.get("properties", ()) for place in _users(name, parts)
+    }
+    return sorted(places)
+
+
+def _users(name: str, parts: Mapping[str, Any]) -> list[str]:
+    """Return the fields for users whose value is the part of this name; the name itself for a method of a step."""
+    properties = [entry for part in parts.values() for entry in part.get("properties", {}).items()]
+    shown = {field: json.dumps(shape) for field, shape in properties if not shape.get("internal")}
+    using = [field for field, text in shown.items() if f'"#/$defs/{name}"' in text and "propertyName" not in text]
+    return using or [str(parts[name].get("title", name)).lower()]
+
+
+def _tags(kind: type[BaseModel], field: str) -> list[str]:
+    """Return the values that tell the parts of a union apart, such as the methods of steps."""
+    shapes = [part.get("properties", {}).get(field, {}) for part in _schema(kind).get("$defs", {}).values()]
+    return [str(shape["const"]) for shape in shapes if "const" in shape]
 
 
 def _short(value: object, limit: int = 60) -> str:
     if isinstance(value, int) and value.bit_length() > 256:  # Python prints 4300 digits at most
         return f"an integer of {value.bit_length()} bits"
-    text = repr(value)
+    text = typed(value) if value is None or isinstance(value, float) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -231,7 +249,9 @@ def check_replaced(overrides: Sequence[tuple[str, Any]]) -> None:
     for position, (path, value) in enumerate(overrides):
         for earlier, before in overrides[:position]:
             if (path == earlier and value != before) or earlier.startswith(f"{path}."):
-                one, other = (shortened(f"--set {name}={given}") for name, given in ((earlier, before), (path, value)))
+                one, other = (
+                    shortened(f"--set {name}={typed(given)}") for name, given in ((earlier, before), (path, value))
+                )
                 problems.append(f"{other}: replaces {one}; keep one of them")
     if problems:
         raise InputError(dict.fromkeys(problems))
@@ -243,6 +263,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     shown = shortened(text if text.isprintable() else repr(text))
     if not equals or not path.strip() or not path.isprintable():
         raise InputError(f"--set {shown}: expected path=value, for example steps.0.bits=4")
+    if not value.strip():
+        raise InputError(f"--set {shown}: no value after =; expected one, or null for none")
     return path.strip(), parse_value(value, f"--set {shown}")
 
 

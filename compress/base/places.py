@@ -4,11 +4,12 @@ A result may come from anybody. Its names become file names, and the path of its
 leave the folder through `..`, an absolute path or a link.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from compress.base.errors import InputError
-from compress.base.reading import exists, is_folder, leads_round, resolved
+from compress.base.reading import exists, is_folder, leads_round, resolved, shortened, unusable
 
 LONGEST = 150
 """Limit of one name in characters and bytes: file systems allow 255 bytes, and a file name combines two."""
@@ -32,11 +33,27 @@ def inside(root: Path, stated: str, place: str) -> Path:
     if relative.is_absolute() or ".." in relative.parts or "\\" in stated:
         raise InputError(f"{place} lies outside of the folder ({stated!r:.200})")
     target = root / relative
+    if (problem := unusable(target)) is not None:
+        raise InputError(f"{place} is no path ({problem}): {shortened(stated)!r}")
     if leads_round(target):
         raise InputError(f"{place} cannot be read: {target} is a link to itself, or below such a link")
     if not resolved(target).is_relative_to(resolved(root)):
         raise InputError(f"{place} lies outside of the folder: {target} leads to {resolved(target)}, behind a link")
     return target
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Raise InputError, early, if a folder cannot be made or written."""
+    if (problem := unusable(folder)) is not None:
+        raise InputError(f"{option} {shortened(str(folder))}: is no path ({problem}); choose another with {option}")
+    place = folder
+    while not exists(place) and place != place.parent:  # its nearest existing parent: checks make no folders
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
 def own_file(file: Path) -> Path:

@@ -75,6 +75,17 @@ def leads_round(path: Path) -> bool:
     return False
 
 
+def unusable(path: Path) -> str | None:
+    """Return why no file can have this path, such as a name that is too long; None for any other path."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.strerror if error.errno == errno.ENAMETOOLONG else None
+    except ValueError as error:  # a NUL
+        return str(error)
+    return None
+
+
 def expanded(path: str | Path) -> Path:
     """Return the path with `~` and `~user` replaced by their folders. Raises InputError for an unknown user."""
     try:

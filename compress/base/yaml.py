@@ -1,5 +1,7 @@
 """YAML 1.2 texts as plain mappings with the line of every path. Texts that expand or nest too far are refused."""
 
+import math
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +29,7 @@ class Source:
         """Return `--set path=value` for an assigned path, or `file:line path` with the line of the nearest parent."""
         name = self._assignment(path)
         if name is not None:
-            return f"--set {name}={shortened(str(self.assigned[name]))}" + (f" {path}" if path != name else "")
+            return f"--set {name}={shortened(typed(self.assigned[name]))}" + (f" {path}" if path != name else "")
         probe = path
         while probe and probe not in self.lines:
             probe = probe.rpartition(".")[0]
@@ -38,7 +40,7 @@ class Source:
     def assigned_below(self, path: str, fields: Collection[str]) -> list[str]:
         """Return `--set path=value` for each assigned one of these fields of the mapping at a path."""
         places = {f"{path}.{name}" if path else name for name in fields}
-        return [f"--set {name}={value}" for name, value in self.assigned.items() if name in places]
+        return [f"--set {name}={typed(value)}" for name, value in self.assigned.items() if name in places]
 
     def shows(self, path: str, value: Any) -> bool:
         """Return whether `at(path)` already contains this value."""
@@ -67,7 +69,8 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
     if data is None:
         raise InputError(f"{name}: the file is empty; expected a mapping of fields")
     if not isinstance(data, dict):
-        raise InputError(f"{name}: a {type(data).__name__}; expected a mapping of fields")
+        what = "a list" if isinstance(data, list) else "one value"
+        raise InputError(f"{name}: {what}; expected a mapping of fields, such as name: value")
     lines: dict[str, int] = {}
     return _to_plain(data, "", lines), Source(name, lines)
 
@@ -92,6 +95,10 @@ def _load(text: str, name: str) -> Any:
         reason = shortened(" ".join(str(error.problem or error.context or "unreadable").split()))
         raise InputError(f"{place}: not valid YAML ({reason})") from None
     except (YAMLError, ValueError) as error:  # ValueError: an integer of 5000 digits, a code point beyond Unicode
+        if "integer string conversion" in str(error):
+            raise InputError(
+                f"{name}: not valid YAML (an integer of over {sys.get_int_max_str_digits()} digits)"
+            ) from None
         raise InputError(f"{name}: not valid YAML ({shortened(' '.join(str(error).split()))})") from None
 
 
@@ -150,6 +157,17 @@ def _to_plain(node: Any, path: str, lines: dict[str, int]) -> Any:
         if isinstance(node, plain):
             return plain(node)
     return node
+
+
+def typed(value: Any) -> str:
+    """Return a plain value as people write it in YAML: null, true, .inf, [1, 2], {a: b}."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else "-.inf" if value < 0 else ".inf"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {typed(item)}' for key, item in value.items())}}}"
+    return f"[{', '.join(map(typed, value))}]" if isinstance(value, list) else str(value)
 
 
 def join(path: str, key: object) -> str:

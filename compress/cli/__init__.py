@@ -6,8 +6,9 @@ Exit codes: 0 success, 1 a recipe failed or a result could not be written, 2 bad
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NoReturn
 
 # --help lists commands in the order of these imports.
@@ -20,7 +21,7 @@ from compress.base.interrupts import CLOSED
 from compress.base.processes import limited
 from compress.base.quiet import quiet_libraries
 from compress.base.terminal import guard_usage_errors, print_errors
-from compress.cli import streams
+from compress.cli import completion, streams
 from compress.cli.options import app
 
 __all__ = ["app", "command", "main", "running", "reading", "metering", "publishing", "listing"]
@@ -39,7 +40,8 @@ def command() -> int:
         os.environ.setdefault(name, value)
     guard_usage_errors(sys.argv)
     try:
-        app()
+        _refuse_empty(sys.argv[1:])
+        app(prog_name=completion.program(sys.argv))
     except InputError as error:
         return _print_problems(error.problems, 2)
     except NotWritten as error:
@@ -53,6 +55,15 @@ def command() -> int:
     except OSError as error:  # a full disk for a temporary file or the output, or a path that cannot be opened
         return _print_problems([f"{error.filename or 'a file or the output'}: {error.strerror or error}"], 1)
     return 0
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise InputError for an empty argument, which Path would take for this folder."""
+    for before, argument in pairwise(["", *arguments]):
+        option, equals, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
+        if not value and (equals or not argument):
+            after = f" after {option}" if option.startswith("--") else ""
+            raise InputError(f"empty text{after}; expected a value, or nothing: is a variable of the shell unset?")
 
 
 def _print_problems(problems: Iterable[str], code: int) -> int:

@@ -13,6 +13,16 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 """The driver's list of boards: one folder per board."""
 
 
+PROGRAM = "compress"
+"""The command that shells complete, also if the script is asked for by `python -m compress`."""
+
+
+def program(arguments: Iterable[str]) -> str | None:
+    """Return the name that a script for a shell completes; None if none is asked for: usage lines name what was run."""
+    options = ("--install-completion", "--show-completion")
+    return PROGRAM if any(argument.startswith(options) for argument in arguments) else None
+
+
 def recipes(incomplete: str) -> list[str]:
     """Return shipped recipes and YAML files."""
     import recipes as shipped

@@ -52,6 +52,7 @@ def export(
     from compress import report
     from compress.analysis.among import read_among
     from compress.records.by_name import found
+    from compress.records.exported import check_place, default_folder
     from compress.report.card import measured_manifest
     from compress.spec.exports import target_of
 
@@ -60,10 +61,12 @@ def export(
     judged = read_among(result)
     stored = judged.result
     source = _artifact(result, stored, artifact)
+    folder = out or default_folder(source, target)
+    check_place(target, folder)
     measured_manifest(stored, source)
     from compress.export import export as write
 
-    made = write(source, target, out)
+    made = write(source, target, folder)
     checks = [str(check) for check in made.checks]
     report.write_export_card(stored, made.folder, target, checks, made.remarks, judged.recipes)
     print("\n".join([str(made.folder), *(f"  {line}" for line in (*checks, *made.remarks))]))

@@ -11,13 +11,15 @@ from pathlib import Path
 from compress.base.config import InputError
 from compress.base.reading import expanded
 from compress.base.terminal import print
+from compress.data import checkpoints
 from compress.data.checkpoints import folder
 from compress.data.checkpoints.files import read_json
+from compress.data.locate import architecture_problem
 from compress.data.split_files import holds
 from compress.data.tasks import TASKS, task_of, task_of_class
 from compress.data.template import TESTS, check_data, check_place, check_task, found_in
 from compress.data.template import init as template
-from compress.harness.suggested import suggested
+from compress.harness.suggested import suggested, to_start_with
 
 NONE = "-"
 """The answer for a column that the data does not have."""
@@ -29,18 +31,21 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     Raises InputError for missing or invalid values.
     """
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    if model is not None:
+        check_place("--model", model)
     if task is None and model is not None and not interactive and (task := task_of_folder(model)) is not None:
         _say(f"{model}: task {task}, by its config.json")
     options = {"--model": model, "--data": data, "--task": task}
     missing = [option for option, value in options.items() if value is None]
     if missing and not interactive:
-        raise InputError(f"init: {', '.join(missing)} missing; set them, or run init in a terminal to be asked")
+        unread = f" ({model}: no config.json that names a task)" * (missing == ["--task"])
+        raise InputError(f"init: {', '.join(missing)} missing{unread}; set them, or run init in a terminal to be asked")
     if missing:
         _say("A workload names the model, the data and the metric. Press Enter to accept the default in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
     data = data or ask("Data, a folder, file or hub id", lambda v: check_data("data", v), _data())
-    task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of_folder(model))
-    check_task(task)
+    task = task or ask(f"Task, one of {', '.join(TASKS)}", lambda v: _check_fits(model, v), task_of_folder(model))
+    _check_fits(model, task)
     check_place("--model", model)
     check_data("--data", data)
     found = found_in(data, task)
@@ -88,6 +93,16 @@ def task_of_folder(model: str) -> str | None:
         return next((task for name in class_names if (task := task_of_class(name))), None)
     except (InputError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _check_fits(model: str, task: str) -> None:
+    """Raise InputError for an unknown task, or a folder whose config.json names a model of another task."""
+    check_task(task)
+    path: Path = expanded(model)
+    config = checkpoints.config_of(path)[0] if path.is_dir() else None
+    if config is not None and (problem := architecture_problem(config, task)):
+        own = task_of_folder(model)
+        raise InputError(f"--task {task}: {model} {problem}{'' if own is None else f'; its task is {own}'}")
 
 
 def _columns(columns: Sequence[str], task: str) -> dict[str, str | None]:
@@ -141,10 +156,11 @@ def _propose(model: str, fitting: Sequence[str] | None) -> None:
     wrong = folder.problems(path) if path.is_dir() and not folder.is_adapter(path) else []
     for problem in wrong:
         _say(f"{model}: {problem}; run refuses the folder as it is")
-    if wrong and fitting:
-        _say(f"recipes that run here on a model of this config.json: {', '.join(fitting)}")
-    elif fitting:
-        _say(f"recipes that run here on this model: {', '.join(fitting)}; to describe them: python -m compress recipes")
+    if fitting:
+        whose = "a model of this config.json" if wrong else "this model"
+        others = len(fitting) - len(first := to_start_with(fitting))
+        more = f" and {others} more (of those that python -m compress recipes lists; run --fitting skips the others)"
+        _say(f"recipes that run here on {whose}: {', '.join(first)}{more * (others > 0)}")
     elif fitting is not None:
         _say("no shipped recipe runs here on this model; docs/cookbook.md shows how to write one")
 

@@ -129,6 +129,7 @@ def check(
     from compress.analysis.reading import read, read_known
     from compress.base.files import SPELLED, write_atomic
     from compress.base.places import new_file
+    from compress.base.reading import exists, is_folder
     from compress.records.by_name import found
     from compress.records.files import named
 
@@ -147,15 +148,19 @@ def check(
         new_file(junit, "--junit", [".xml"], named([folder, baseline]))
         if not junit.parent.is_dir():
             raise InputError(f"--junit {junit}: cannot be written, its folder does not exist; create it first")
+    if not is_folder(baseline):
+        what = "no such folder" if not exists(baseline) else "is a file"
+        raise InputError(f"--baseline {baseline}: {what}; expected a folder of results that were measured earlier")
     one = read(path) if (path := found(folder)).is_file() else None
     now, unread, damaged = read_known(folder) if one is None else ([one], [], [])
     before, unread_then, damaged_then = read_known(baseline)
     if one is not None:
         before = [result for result in before if result.name == one.name]
     print_unread([*unread, *unread_then])
-    for place, results, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
+    for place, results, problems in ((folder, now, damaged), (f"--baseline {baseline}", before, damaged_then)):
         if not results:
-            raise InputError([*problems, f"{place}: no results in it; expected results of `compress run`"])
+            of = f" of {one.name}" if one is not None and results is before else ""
+            raise InputError([*problems, f"{place}: no results{of} in it; expected results of `compress run`"])
     checks = [*gate.check(now, before, limits), *map(gate.unread, (*damaged, *damaged_then))]
     report.print_checks(checks, console(), allow_undecided)
     if junit is not None:

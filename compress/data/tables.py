@@ -6,7 +6,7 @@ split only.
 
 import filecmp
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,10 +165,19 @@ def _from_hub(source: "Source", name: str) -> "datasets.Dataset":
 
 def _contents(folder: Path, split: str) -> str:
     """Return the error text on the data files that the folder holds instead of a split."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if kind(p) and p.is_file())
-    listed = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+    names = data_files(folder)
     parts = {part for name in names for part in (*Path(name).parts, Path(name).stem)}
     return (
-        f"the folder holds {listed or 'no data files'}{look_alike(split, sorted(parts))}; set dataset.train and "
+        f"the folder holds {listed(names)}{look_alike(split, sorted(parts))}; set dataset.train and "
         "dataset.test to splits or files of it"
     )
+
+
+def data_files(folder: Path) -> list[str]:
+    """Return the paths of all tables below a folder, relative to it."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if kind(p) and p.is_file())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first of some data files for an error."""
+    return ", ".join(names[:6]) + " ..." * (len(names) > 6) or "no data files"

@@ -15,7 +15,7 @@ from compress.data.empty import empty_model
 from compress.data.formats import delimited
 from compress.data.hub import is_id
 from compress.data.split_files import KINDS, kind, split_files, unknown_kind
-from compress.data.tables import columns
+from compress.data.tables import columns, data_files, listed
 from compress.data.tasks import task_of, unknown
 
 MAX_LENGTH = 128
@@ -153,14 +153,21 @@ def _splits(path: Path) -> tuple[str | None, str]:
         return None, "test"
     test = next((name for name in TESTS if split_files(path, name)), None)
     if test is None:
+        names = data_files(path)
+        way_out = f"; give one file: --data {path / _most_like_a_test(names)}" if names else ""
         raise InputError(
-            f"{path}: no test split; expected files ({', '.join(KINDS)}) or folders named {', '.join(TESTS)}"
+            f"{path}: no test split; the folder holds {listed(names)}; expected files ({', '.join(KINDS)}) or folders "
+            f"named {', '.join(TESTS)}{way_out}"
         )
     train = "train" if split_files(path, "train") else None
     # a GLUE-like test split hides its labels: evaluate on validation
     if train and test == "test" and split_files(path, "validation"):
         test = "validation"
     return train, test
+
+
+def _most_like_a_test(names: Sequence[str]) -> str:
+    return next((name for word in TESTS for name in names if word in name.lower()), names[0])
 
 
 def _columns(path: Path, split: str) -> Sequence[str]:

@@ -61,7 +61,9 @@ class Workload(Config):
     points: tuple[OperatingPoint, ...] = ()
     """Further operating points. Text classification always measures a natural one: the first of these, or the default
     (the headline's batch size, texts as they come)."""
-    mapped: tuple[OperatingPoint, ...] = Field(default=(), exclude_if=lambda value: not value)
+    mapped: tuple[OperatingPoint, ...] = Field(
+        default=(), exclude_if=lambda value: not value, json_schema_extra={"internal": True}
+    )
     """Points of `compress map`, measured after all others. They may be longer than max_length, since accuracy is not
     evaluated at them. A language model's are decode unless they state another phase."""
     trust_remote_code: bool = False
@@ -253,9 +255,11 @@ def names() -> list[str]:
 def find(name: str) -> Path:
     """Return the file of a workload, given by path or by the name of a shipped workload."""
     path = Path(name)
-    if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
+    if name and (exists(path) or path.suffix in (".yaml", ".yml") or "/" in name):
         return path
     shipped = SHIPPED / f"{name}.yaml"
     if not NAME.fullmatch(name) or not shipped.is_file():
-        raise InputError(f"{shortened(name)}: no such file and no shipped workload{suggestion_or_list(name, names())}")
+        raise InputError(
+            f"{shortened(name) or repr(name)}: no such file and no shipped workload{suggestion_or_list(name, names())}"
+        )
     return shipped

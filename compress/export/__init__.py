@@ -8,7 +8,6 @@
 import json
 import shutil
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,10 @@ from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.openvino import FILE as OPENVINO
 from compress.model.runtimes.openvino import OpenVinoModel
 from compress.model.skeleton import unlike_plain
-from compress.spec.exports import HOLDS, Target
+from compress.records.exported import RECORD, check_place, default_folder
+from compress.spec.exports import Target
 from compress.spec.formats import GRAPHS
 
-RECORD = "export.json"
-"""What was exported, and the checks that it passed. Only a folder with this file is replaced."""
-CARD = "README.md"
 FOLDERS = {"compressed-tensors": compressed_tensors.write, "gguf": gguf.write, "gptq": gptq.write}
 """Formats that are written layer by layer. The others are graphs."""
 
@@ -56,12 +53,6 @@ class Exported:
     remarks: tuple[str, ...]
 
 
-def default_folder(source: Path, target: Target) -> Path:
-    """Return where an artifact's export goes: exports/<workload>/<recipe>/<format>."""
-    place = source.absolute()
-    return Path("exports") / place.parent.name / place.name / target
-
-
 def export(source: Path, target: Target, out: Path | None = None) -> Exported:
     """Write an artifact in another format, check the files, and return where they are.
 
@@ -69,8 +60,7 @@ def export(source: Path, target: Target, out: Path | None = None) -> Exported:
     files that do not answer like the artifact: then nothing is kept.
     """
     out = default_folder(source, target) if out is None else out
-    _check_packages(target)
-    _refuse_foreign(out)
+    check_place(target, out)
     integers = source / INTEGERS
     is_graph = target == "openvino" and (source / OPENVINO).exists()
     model, processor, manifest = artifact.load(integers if integers.is_dir() and not is_graph else source)
@@ -99,31 +89,6 @@ def export(source: Path, target: Target, out: Path | None = None) -> Exported:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Exported(out, target, manifest.task, tuple(checks), tuple(remarks))
-
-
-def _check_packages(target: Target) -> None:
-    """Raise InputError if a package that writes or checks the format is missing."""
-    for package in HOLDS[target].pip:
-        if util.find_spec(package.replace("-", "_")) is None:
-            raise InputError(
-                f"--to {target}: {package} is not installed, and the files could not be checked; install it: "
-                f"pip install 'compress[{target}]'"
-            )
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Raise InputError for a path that an export must not replace."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"--out {out}: is not a folder; expected a new folder, or an export to replace")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    try:
-        listed = {*json.loads((out / RECORD).read_text(encoding="utf-8"))["files"], RECORD, CARD}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"--out {out}: holds files but no {RECORD}; not overwritten, choose another folder") from None
-    foreign = [f for f in sorted(out.rglob("*")) if f.is_file() and f.relative_to(out).as_posix() not in listed]
-    if foreign:
-        raise InputError(f"--out {out}: {foreign[0].name} is not part of the export; not overwritten, move it")
 
 
 def _write(

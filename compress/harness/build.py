@@ -14,11 +14,12 @@ from compress.base import files, owners
 from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.locks import locked
+from compress.base.places import check_writable
 from compress.base.ranks import local_device, processes, wait
 from compress.energy.meters import Absent, Meter
 from compress.harness.assemble import Built
 from compress.harness.pacing import key_of, stage_of, steps_of, timed
-from compress.harness.plan import Options, Planned, check_writable
+from compress.harness.plan import Options, Planned
 from compress.model.manifest import Manifest, verify
 from compress.model.replacing import refuse_foreign
 from compress.records import files as result_files

@@ -5,7 +5,6 @@ fingerprints let a run reuse results and artifacts.
 """
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from compress.base.console import say
 from compress.base.device import AUTO, Device
 from compress.base.files import home
 from compress.base.limits import parse_limit
+from compress.base.places import check_writable
 from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import content
@@ -222,18 +222,6 @@ def loaded(name: str, options: Options) -> Workload:
     """Return the workload of this name or file, with the points of the options' grid. Raises InputError."""
     workload = checked_name(Workload.load(name))
     return workload if options.grid is None else options.grid.on(workload)
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Fail early if a folder is not writable."""
-    place = folder
-    while not place.exists() and place != place.parent:  # its nearest existing parent: checks make no folders
-        place = place.parent
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
 def measured_before(path: Path, fingerprint: str) -> Result | None:

@@ -1,6 +1,6 @@
 """The shipped recipes that fit a model on this device, planned on the model's skeleton without its weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import recipes
@@ -20,6 +20,17 @@ from compress.model.sharing import merged
 from compress.model.skeleton import empty_copy
 from compress.records import machine as machines
 from compress.spec.recipe import Recipe
+
+STARTS = ("prune_half", "lowrank_half", "distill_half")
+"""Recipes of any model that show the other methods after a task's first recipe."""
+FEWEST = 3
+"""Recipes that are named, if as many run."""
+
+
+def to_start_with(fitting: Sequence[str]) -> list[str]:
+    """Return a few recipes of different methods, from those that `suggested` returns: the task's own first."""
+    by_method = [name for name in STARTS if name in fitting[1:]]
+    return list(dict.fromkeys([*fitting[:1], *by_method, *fitting[1 : FEWEST - len(by_method)]]))
 
 
 def suggested(model: str, task: str, trains: bool) -> list[str] | None:

@@ -5,11 +5,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from compress.base.config import InputError, did_you_mean
-from compress.base.reading import is_folder
+import recipes as shipped
+from compress.base.config import NAME, InputError, did_you_mean
+from compress.base.reading import exists, is_folder
 from compress.records.files import named
 
 RESULTS = Path("results")
+MOST_NAMES = 12
+"""Most names that an error lists."""
 OWN = re.compile(r"(?P<recipe>.+?)-[a-z]+-[0-9a-f]{8}(?P<limit>-limit[0-9]+)?\.json")
 """Name of a result's file: recipe, machine id, limit."""
 
@@ -40,10 +43,18 @@ def found(word: Path, folder: Path = RESULTS) -> Path:
             return candidates[0]
     if files:
         raise InputError(f"{word}: {len(files)} results have this name; expected the file of one: {_listed(files)}")
-    raise InputError(
-        f"{word}: no such file, and no result of this recipe in {folder}{did_you_mean(str(word), recipes)}; "
-        f"first run it: python -m compress run {word}"
-    )
+    raise InputError(f"{word}: no such file, and no result of this recipe in {folder}{_way_out(str(word), recipes)}")
+
+
+def _way_out(name: str, recipes: Iterable[str]) -> str:
+    """Return the command for a recipe that has no result yet, else the closest name with a result, or all names."""
+    if NAME.fullmatch(name) and shipped.path(name) is not None:
+        return f"; first run it: python -m compress run {name}"
+    if exists(file := Path(f"{name}.yaml")):
+        return f"; first run it: python -m compress run {file}"
+    known = sorted(recipes)
+    listed = f"; expected {'one of ' * (len(known) > 1)}{', '.join(known[:MOST_NAMES])}" if known else ""
+    return did_you_mean(name, known) or f"{listed}{' ...' * (len(known) > MOST_NAMES)}"
 
 
 def _listed(files: Iterable[Path]) -> str:

@@ -60,12 +60,15 @@ def _check_date(text: str) -> str:
 Date = Annotated[Name, AfterValidator(_check_date)]
 
 
-def _check_depth(value: T, levels: int = MOST_LEVELS) -> T:
-    """Return a plain value nested less than `levels` deep. Raises ValueError for a deeper one."""
+def _check_plain(value: T, levels: int = MOST_LEVELS, place: str = "") -> T:
+    """Return a plain value nested less than `levels` deep, of finite numbers. Raises ValueError for any other one."""
     if levels == 0:
         raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
-    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        _check_depth(item, levels - 1)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place.removesuffix('.')} is {value}; expected a finite number")
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _check_plain(item, levels - 1, f"{place}{key}.")
     return value
 
 
@@ -127,10 +130,10 @@ class _RecipeShape(TypedDict, total=False):
     seeds: list[int]
 
 
-Plain = Annotated[dict[str, Any], AfterValidator(_check_depth)]
+Plain = Annotated[dict[str, Any], AfterValidator(_check_plain)]
 WorkloadFacts = Annotated[
-    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_NamedWorkload)), AfterValidator(_check_depth)
+    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_NamedWorkload)), AfterValidator(_check_plain)
 ]
 RecipeFacts = Annotated[
-    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_RecipeShape)), AfterValidator(_check_depth)
+    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_RecipeShape)), AfterValidator(_check_plain)
 ]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from compress.analysis.gate import Check
+from compress.report.grid import grid
 from compress.report.text import plain
 
 COLOURS = {"passed": "green", "undecided": "yellow", "new": "dim"}
@@ -15,15 +15,15 @@ COLOURS = {"passed": "green", "undecided": "yellow", "new": "dim"}
 
 def print_checks(checks: Sequence[Check], console: Console, allow_undecided: bool = False) -> None:
     """Print a row per check, those that shut the gate first, and one sentence with their number."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("workload", "recipe", "quantity", "", "growth since the baseline (joint 95 % intervals)"):
-        table.add_column(column, overflow="fold")
+    titles = ("workload", "recipe", "quantity", "", "growth since the baseline (joint 95 % intervals)")
+    rows = []
     for check in sorted(checks, key=lambda check: (not check.shuts(), check.state == "undecided")):
-        state = f"[{COLOURS.get(check.state, 'bold red')}]{check.state}[/]"
-        table.add_row(
-            *(escape(plain(t)) for t in (check.workload, check.recipe, check.what)), state, escape(plain(check.detail))
+        workload, recipe, what, detail = (
+            Text(plain(part)) for part in (check.workload, check.recipe, check.what, check.detail)
         )
-    console.print(table)
+        state = Text(check.state, COLOURS.get(check.state, "bold red"))
+        rows.append([workload, recipe, what, state, detail])
+    console.print(grid(titles, rows, console.width, titles.index("recipe"), box=None, pad_edge=False), crop=False)
     undecided = sum(check.state == "undecided" for check in checks)
     failed = sum(check.shuts() for check in checks) - undecided
     counts = [f"{failed} of {len(checks)} checks failed"] if failed else []

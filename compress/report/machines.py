@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from compress.analysis.merge import MachineComparison
 from compress.records.stats import Estimate
 from compress.report import text
+from compress.report.grid import grid
 
 
 def print_machines(comparisons: Sequence[MachineComparison], console: Console) -> None:
@@ -22,14 +22,9 @@ def print_machines(comparisons: Sequence[MachineComparison], console: Console) -
             Text(f"{text.plain(comparison.workload)}: each machine's cost as a ratio to its own reference"),
             style="bold",
         )
-        grid = Table()
-        grid.add_column("recipe", no_wrap=True)
-        for machine in comparison.machines:
-            grid.add_column(Text(text.plain(machine)), overflow="fold")
-        for row in comparison.rows:
-            cells = (_cell(cost, marked) for cost, marked in zip(row.costs, row.unreliable, strict=True))
-            grid.add_row(Text(text.plain(row.name)), *cells)
-        console.print(grid)
+        titles = ["recipe", *map(text.plain, comparison.machines)]
+        rows = [[Text(text.plain(row.name)), *map(_cell, row.costs, row.unreliable)] for row in comparison.rows]
+        console.print(grid(titles, rows, console.width), crop=False)
 
 
 def _cell(cost: Estimate | None, unreliable: bool) -> Text:

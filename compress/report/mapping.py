@@ -11,11 +11,11 @@ from compress.base.files import SPELLED, write_atomic
 from compress.records.files import own_path
 from compress.records.result import Result
 from compress.report import text
+from compress.report.grid import grid
 from compress.report.sheet import Value, written
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
 
 JOINT = (
     "Intervals hold jointly for {} ratios: all points and recipes of the map (Bonferroni); signs are by Holm's method."
@@ -34,7 +34,7 @@ def print_maps(results: Sequence[Result], console: "Console") -> None:
         console.print(
             Text(text.plain(f"{of.result.name}: cost / that of {of.reference}; {where}{phase}"), style="bold")
         )
-        console.print(_table(of))
+        console.print(_table(of, console.width), crop=False)
         console.print(Text(text.plain(sentence(of))))
         console.print()
     if drawn:
@@ -44,20 +44,17 @@ def print_maps(results: Sequence[Result], console: "Console") -> None:
             console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
 
 
-def _table(of: Map) -> "Table":
+def _table(of: Map, width: int) -> "RenderableType":
     """Return the points: a row per batch size, a column per length."""
-    from rich.table import Table
     from rich.text import Text
 
     cells = {cell.place: cell for cell in of.cells}
-    table = Table()
-    table.add_column("", no_wrap=True)
-    for length in of.lengths:
-        table.add_column("ratio" if length is None else f"{noun(of)} {length}", overflow="fold")
+    titles = ["", *("ratio" if length is None else f"{noun(of)} {length}" for length in of.lengths)]
+    rows = []
     for batch_size in of.batch_sizes:
         row = (cells.get((batch_size, length)) for length in of.lengths)
-        table.add_row(f"batch {batch_size}", *(Text("\n".join(_lines(cell)), style=_style(cell)) for cell in row))
-    return table
+        rows.append([Text(f"batch {batch_size}"), *(Text("\n".join(_lines(cell)), _style(cell)) for cell in row)])
+    return grid(titles, rows, width)
 
 
 def _lines(cell: Cell | None) -> Iterator[str]:

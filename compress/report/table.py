@@ -20,15 +20,14 @@ from compress.report import text
 from compress.report.advice import advice
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
+from compress.report.grid import grid
 from compress.report.heading import LOUD, heading, title
 from compress.report.notes import footnotes
 from compress.report.text import DASH, Lines
 from compress.report.verdicts import sentences
-from compress.report.widths import fitted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table as RichTable
 
 FP32 = "fp32 eager"
 STAR = "★"
@@ -194,7 +193,7 @@ def print_tables(tables: Sequence[Table], console: "Console", folder: Path | Non
     `folder` is that of the results: each table then ends with a recommendation.
     """
     for part in printable(tables, console, folder):
-        console.print(part)
+        console.print(part, crop=False)
 
 
 def printable(tables: Sequence[Table], console: "Console", folder: Path | None = None) -> Iterable["RenderableType"]:
@@ -209,23 +208,6 @@ def printable(tables: Sequence[Table], console: "Console", folder: Path | None =
             yield Text(line, overflow="ignore", no_wrap=line.startswith(" "))
     if len(tables) > MOST_TABLES:
         yield Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md.")
-
-
-def _grid(columns: dict[str, list[str]], styles: Sequence[str], width: int) -> "RichTable":
-    """Return a table of columns, each with its title and a cell per row, for a terminal of this width."""
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    grid = RichTable(pad_edge=width >= MEDIUM)
-    uncut = [header in ("front", "recipe") for header in columns]  # names are never cut, because people search for them
-    frame = len(columns) + 1 + 2 * len(columns) - (0 if grid.pad_edge else 2)
-    widths = fitted(list(columns.values()), uncut, width - frame)
-    for i, column in enumerate(columns.values()):
-        width_of = None if widths is None else widths[i]
-        grid.add_column(Text(column[0]), no_wrap=uncut[i], overflow="fold", width=width_of)
-    for cells, style in zip(zip(*(column[1:] for column in columns.values()), strict=True), styles, strict=True):
-        grid.add_row(*map(Text, cells), style=style)
-    return grid
 
 
 def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
@@ -245,7 +227,13 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
         columns["front"][0] = ""
         if not any(columns["front"]):
             del columns["front"]
-        yield _grid(columns, ["dim" if row.kind == "reference" else "" for row in shown], console.width)
+        named = list(columns).index("recipe")
+        styles = ["dim" if row.kind == "reference" else "" for row in shown]
+        texts = [
+            [Text(column[place], style) for column in columns.values()] for place, style in enumerate(styles, start=1)
+        ]
+        titled = [column[0] for column in columns.values()]
+        yield grid(titled, texts, console.width, named, pad_edge=console.width >= MEDIUM)
         if console.is_terminal:
             for line in (line for panel in panels([table]) for line in sketch(panel, console.width)):
                 yield Text(line, no_wrap=True, overflow="ellipsis")

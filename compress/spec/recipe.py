@@ -32,7 +32,7 @@ from compress.base.config import (
     validate,
 )
 from compress.base.reading import exists, shortened
-from compress.base.yaml import Source, parse_yaml, read_text
+from compress.base.yaml import Source, parse_yaml, read_text, typed
 from compress.spec.measure import Measure
 from compress.spec.order import order_problems
 from compress.spec.steps import STEPS, Step
@@ -261,13 +261,12 @@ def _check_owners(overrides: Sequence[tuple[str, Any]]) -> None:
     problems = []
     for path, value in overrides:
         owners = [str(step.model_fields["method"].default) for step in STEPS if path in step.model_fields]
-        places = [f"steps.N.{path}={value}"] if owners else []
+        places = [f"steps.N.{path}={typed(value)}"] if owners else []
         if path in Measure.model_fields:
-            owners, places = [*owners, "measure"], [*places, f"measure.{path}={value}"]
+            owners, places = [*owners, "measure"], [*places, f"measure.{path}={typed(value)}"]
         if owners and path not in Recipe.model_fields:
-            problems.append(
-                f"--set {path}={shortened(str(value))}: a field of {' and '.join(owners)}; write {' or '.join(places)}"
-            )
+            set_ = f"--set {path}={shortened(typed(value))}"
+            problems.append(f"{set_}: a field of {' and '.join(owners)}; write {' or '.join(places)}")
     if problems:
         raise InputError(problems)
 
@@ -287,7 +286,7 @@ def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:
 def find(name: str) -> Path:
     """Return the file of a recipe, given its path or the name of a shipped one. Raises InputError for other names."""
     path = Path(name)
-    if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
+    if name and (exists(path) or path.suffix in (".yaml", ".yml") or "/" in name):
         if not exists(path) and path.suffix in (".yaml", ".yml"):
             shipped_path = shipped.path(path.stem) if path.parent.name in ("", "recipes") else None
             if shipped_path is not None:  # `recipes/bert_int8.yaml` works outside a checkout too
@@ -295,7 +294,6 @@ def find(name: str) -> Path:
         return path
     shipped_path = shipped.path(name) if NAME.fullmatch(name) else None
     if shipped_path is None:
-        raise InputError(
-            f"{shortened(name)}: no such file and no shipped recipe{suggestion_or_list(name, shipped.names())}"
-        )
+        way_out = suggestion_or_list(name, shipped.names())
+        raise InputError(f"{shortened(name) or repr(name)}: no such file and no shipped recipe{way_out}")
     return shipped_path

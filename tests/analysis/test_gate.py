@@ -326,7 +326,10 @@ def test_the_command_ends_with_1_when_the_gate_is_shut(tmp_path: Path) -> None:
     [
         (("--max-latency", "3%"), "--baseline is not given"),
         (("--baseline", "now"), "no limit is given"),
-        (("--baseline", "nowhere", "--max-latency", "3%"), "nowhere"),
+        (
+            ("--baseline", "nowhere", "--max-latency", "3%"),
+            "--baseline nowhere: no such folder; expected a folder of results",
+        ),
         (("--baseline", "now", "--max-latency", "3"), "expected a percentage"),
         (("--baseline", "now", "--max-loss", "3"), "--max-loss 3: expected points"),
         (("--baseline", "now", "--max-latency", "3%", "--junit", "no/j.xml"), "--junit no/j.xml: cannot be written"),

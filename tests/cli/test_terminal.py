@@ -2,16 +2,19 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from compress.base.errors import InputError
 from compress.cli import completion
 from compress.cli.questions import init, task_of_folder
 from compress.data.tasks import TASKS
 from compress.data.workload import Workload, names
+from compress.harness.suggested import to_start_with
 from compress.report.charts import KINDS
 from compress.report.trackers import TRACKERS
 from tests.helpers import bert, environment
@@ -39,6 +42,22 @@ def test_the_shell_completes_recipes_and_own_files(tmp_path: Path) -> None:
     (tmp_path / "bert_int_mine.yaml").touch()
     assert completions("compress run bert_int", tmp_path) == ["bert_int4", "bert_int8", "bert_int_mine.yaml"]
     assert "digits-vit" in completions("compress run bert_int8 --workload d", tmp_path)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_scripts_of_shells_complete_the_command_and_never_python(shell: str, tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown, installed = (
+        subprocess.run(
+            [sys.executable, "-m", "compress", option, shell], cwd=tmp_path, capture_output=True, text=True,
+            check=True, env={**environment(), **home},
+        ).stdout
+        for option in ("--show-completion", "--install-completion")
+    )  # fmt: skip
+    scripts = [path for path in tmp_path.rglob("*") if path.is_file() and "_COMPRESS_COMPLETE" in path.read_text()]
+    assert f"{shell} completion installed" in installed and len(scripts) == 1
+    for script in (shown, scripts[0].read_text()):
+        assert "_COMPRESS_COMPLETE=" in script and "python" not in script.lower()
 
 
 def test_every_list_is_the_tables_own() -> None:
@@ -179,6 +198,49 @@ def test_recipes_are_proposed_for_a_model_without_weights_with_a_word_that_they_
     assert "my-model: has no weights; expected " in (err := capsys.readouterr().err)
     assert "recipes that run here on a model of this config.json: bert_int8, " in err
     assert "on this model" not in err
+
+
+def test_init_names_a_few_recipes_and_how_to_list_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    bert().save_pretrained("my-model")
+    init("my-model", "my-data", None)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("recipes that run here")]
+    named = line.partition(": ")[2].partition(" and ")[0].split(", ")
+    assert named == ["bert_int8", "prune_half", "lowrank_half", "distill_half"]
+    assert re.search(r" and \d+ more \(of those that python -m compress recipes lists;", line)
+    assert to_start_with(["vit_int8", "a", "b", "c"]) == ["vit_int8", "a", "b"] and to_start_with([]) == []
+    assert to_start_with(["a", "b", "prune_half", "c"]) == ["a", "prune_half", "b"]
+
+
+def test_init_reports_the_models_folder_before_a_missing_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=r"^--model /nosuch: no such folder or file, and no hub id"):
+        init("/nosuch", "my-data", None)
+    with pytest.raises(InputError, match=r"^init: --task missing \(nosuch: no config.json that names a task\); set"):
+        init("nosuch", "my-data", None)
+
+
+def test_init_refuses_a_model_of_another_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "my-model" / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    needed = "is a LlamaForCausalLM; text-classification needs a model whose class ends in ForSequenceClassification"
+    with pytest.raises(InputError, match=f"^--task text-classification: my-model {needed}; its task is causal-lm$"):
+        init("my-model", "my-data", "text-classification")
+
+
+def test_init_states_what_a_folder_without_a_test_split_holds_and_the_way_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "texts").mkdir()
+    with pytest.raises(InputError, match="texts: no test split; the folder holds no data files; expected files"):
+        init("my-model", "texts", None)
+    for name in ("all.txt", "test.raw.txt"):
+        (folder / "texts" / name).write_text("Once upon a time.\n")
+    with pytest.raises(InputError, match=r"holds all.txt, test.raw.txt; .*; give one file: --data texts/test.raw.txt$"):
+        init("my-model", "texts", None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The command `export`: where it writes, and what it refuses."""
 
 import hashlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,22 @@ def test_the_command_refuses_formats_artifacts_and_layers_with_exit_code_2(place
     done = compress("export", "result.json", "--to", "gptq", "--out", "results", cwd=place)
     assert done.returncode == 2 and "results: holds files but no export.json" in done.stderr
     assert not (place / "exports").exists()
+
+
+def test_the_folder_and_the_packages_are_checked_before_torch_is_imported(
+    place: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setitem(sys.modules, "compress.export", None)  # importing it is an error
+    (place / "file").touch()
+    for out, words in (
+        ("results", "results: holds files but no export.json"),
+        ("file", "--out file: is not a folder"),
+        ("file/below", "file/below: cannot be written (Not a directory); choose another with --out"),
+        ("u" * 500, "is no path (File name too long); choose another with --out"),
+    ):
+        code, _, err = run("export", "result.json", "--to", "onnx", "--out", out)
+        assert code == 2 and words in err
+    monkeypatch.setattr("compress.records.exported.util.find_spec", lambda name: None)
+    code, _, err = run("export", "result.json", "--to", "gguf")
+    assert code == 2 and "--to gguf: gguf is not installed" in err

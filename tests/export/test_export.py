@@ -231,7 +231,7 @@ def test_an_export_replaces_an_export_and_nothing_else(llama4: Path, tmp_path: P
 def test_a_missing_package_is_named_with_its_extra(
     llama4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.export.util.find_spec", lambda name: None)
+    monkeypatch.setattr("compress.records.exported.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"gguf is not installed.*pip install 'compress\[gguf\]'"):
         export(llama4, "gguf", tmp_path / "b")
 

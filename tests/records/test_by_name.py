@@ -67,6 +67,25 @@ def test_names_of_several_results_or_of_none_are_refused(folder: Path) -> None:
         found(Path("bert_int"), folder)
 
 
+def test_a_run_is_advised_for_recipes_that_exist_and_never_for_a_slip(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name, end in (
+        ("bert_in8", "; did you mean bert_int8?"),
+        ("nosuch", "; expected one of bert_int8, bert_prune, bert_prune-fraction-0.4, twice"),
+        ("x" * 300, "; expected one of bert_int8, bert_prune, bert_prune-fraction-0.4, twice"),
+        ("bert_int4", "; first run it: python -m compress run bert_int4"),
+    ):
+        with pytest.raises(InputError) as raised:
+            found(Path(name), folder)
+        assert str(raised.value) == f"{name}: no such file, and no result of this recipe in {folder}{end}"
+    Path("nosuch.yaml").write_text("steps: []\n")
+    with pytest.raises(InputError, match=r"first run it: python -m compress run nosuch.yaml$"):
+        found(Path("nosuch"), folder)
+
+
 def test_check_takes_a_recipe_and_leaves_the_others_of_the_baseline_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:

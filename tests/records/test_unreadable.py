@@ -303,3 +303,55 @@ def test_a_control_character_of_a_metric_reaches_no_file(tmp_path: Path) -> None
     odd = factory.result("good", accuracy=factory.accuracy(metric="m\x1b[2J|y", unit="points"))
     text = markdown(group([odd]))
     assert "\x1b" not in text and "m \\[2J\\|y" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["recipe", "workload"])
+def test_numbers_of_free_fields_are_finite(run: Run, tmp_path: Path, field: str, value: float) -> None:
+    path = write(tmp_path, factory.result("bert_int8"))
+    plain = json.loads(path.read_text())
+    plain[field]["steps"] = [{"method": "quantize", "group_size": value}]
+    path.write_text(json.dumps(plain))
+    code, _, err = run("show", path)
+    assert code == 2 and f"{field}: steps.0.group_size is {value}; expected a finite number" in err
+
+
+@pytest.mark.parametrize("field", ["trace", "further_traces"])
+def test_the_path_of_a_trace_that_is_too_long_is_bad_input(
+    run: Run, tmp_path: Path, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "results", factory.result("bert_int8", trace="traces/s1"))
+    write(tmp_path / "others", factory.result("bert_int8", machine=factory.machine("cpu-aaaaaaaa")))
+    plain = json.loads(path.read_text())
+    plain[field] = "u" * 500 if field == "trace" else ["u" * 500]
+    path.write_text(json.dumps(plain))
+    for command in (("verify", path), ("plot", path, "--kind", "trace", "--out", "a.png")):
+        code, _, err = run(*command)
+        assert code == 2 and err.count("error:") == 1
+    assert "is no path (File name too long)" in err
+    code, _, err = run("merge", "results", "others", "--out", "merged")
+    assert code == 2 and "is no path (File name too long)" in err
+
+
+def test_an_artifact_whose_path_is_too_long_is_bad_input(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path, factory.result("bert_int8", artifact="u" * 500, artifact_sha256="0" * 64))
+    for command in (("plot", path, "--kind", "layers", "--out", tmp_path / "a.png"), ("card", path)):
+        code, _, err = run(*command)
+        assert code == 2, err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", ""), ("pareto", "results", "--out", ""), ("pareto", "results", "--out="), ("show", "")],
+    ids=["recipe", "option", "option=", "result"],
+)
+def test_an_empty_argument_is_not_this_folder(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "results", factory.result("good"))
+    code, out, err = run(*arguments)
+    assert code == 2 and not out and err.startswith("error: empty text") and err.count("\n") == 1
+    assert ("after --out" in err) == (arguments[0] == "pareto")
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]

@@ -84,7 +84,7 @@ def test_all_mistakes_of_a_recipe_are_reported_together_with_line_path_and_value
     assert len(caught.value.problems) == 5
     assert "r.yaml:3 steps.0.bits: 5: " in told
     assert "r.yaml:3 steps.0.bitz: unknown field; did you mean bits?" in told
-    assert "r.yaml:4 steps.1: 'magic': unknown method" in told
+    assert "r.yaml:4 steps.1: 'magic': unknown method; expected one of cast, distill, lowrank, prune, quantize" in told
     assert "r.yaml:5 runtime: 'zip'" in told
     assert "r.yaml:6 seed: -1" in told
 
@@ -105,7 +105,7 @@ BAD = [
     ("steps: [{method: quantize, bits: 4, double_quant: true}]\n", "double_quant needs format nf4 or fp4"),
     ("steps: [{method: lowrank, rank: 4, energy: 0.9}]\n", "give one of rank, parameters, energy"),
     ("steps: [{method: distill, keep_every: 2, layers: [0]}]\n", "each of them defines the student"),
-    ("steps: [{bits: 8}]\n", "unknown method"),
+    ("steps: [{bits: 8}]\n", "method is missing; expected one of cast, distill, lowrank, prune, quantize"),
     ("name: ../../etc/passwd\n", "expected letters, digits"),
     ("name: '<b>x</b>'\n", "expected letters, digits"),
     ("measure: fast\n", "measure: 'fast'"),

@@ -88,7 +88,7 @@ def test_an_assignment_of_a_boolean_names_the_option() -> None:
     with pytest.raises(InputError) as refused:
         Recipe.load("bert_int8", [parse_assignment("measure.sessions=true")])
     (problem,) = refused.value.problems
-    assert problem == "--set measure.sessions=True: a boolean; expected an integer, in digits"
+    assert problem == "--set measure.sessions=true: a boolean; expected an integer, in digits"
 
 
 def test_the_command_line_refuses_it_with_exit_code_2(tmp_path: Path) -> None:
@@ -97,4 +97,4 @@ def test_the_command_line_refuses_it_with_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "r.yaml:1 seeds.0: True: a boolean; expected an integer, in digits" in done.stderr
-    assert "--set measure.precision=True: a boolean; expected a number, in digits" in done.stderr
+    assert "--set measure.precision=true: a boolean; expected a number, in digits" in done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError, is_index
+from compress.base.reading import is_folder
 from compress.records.layer_map import header
 from compress.report.card import measured_manifest
 from compress.report.charts import Source, canvas
@@ -109,7 +110,7 @@ def _folder(source: Source) -> Path:
     if artifact is None:
         raise InputError(f"{source.path}: its artifact was not kept; run the recipe again with --keep")
     relocated = source.path.resolve().parent.parent.parent / artifact
-    return Path(artifact) if Path(artifact).is_dir() or not relocated.is_dir() else relocated
+    return Path(artifact) if is_folder(Path(artifact)) or not is_folder(relocated) else relocated
 
 
 def _header(file: Path) -> Mapping[str, tuple[tuple[int, ...], int]]:
