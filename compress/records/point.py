@@ -64,7 +64,7 @@ class Round:
     """Raw figures of one window of one runner, so that every result can be recomputed."""
 
     index: Count
-    """Number of the round, counted on over the sessions."""
+    """Number of the round, counted on over the sessions: from 1, in older results from 0."""
     order: Count
     started_s: Quantity
     duration_s: Positive

@@ -103,7 +103,9 @@ def test_every_command_on_a_folder_passes_over_a_name_that_leads_nowhere(
     assert (tmp_path / "made" / "pareto.csv").exists() and (tmp_path / "made" / "pareto.html").exists()
     limits = ("--baseline", "then", "--max-latency", "5%", "--junit", "checks.xml")
     code, out, err = run("check", "now", *limits)
-    assert code == 1 and "1 of 2 checks are unknown (not passed)" in out and said in (tmp_path / "checks.xml").read_text(), err
+    assert (
+        code == 1 and "1 of 2 checks are unknown (not passed)" in out and said in (tmp_path / "checks.xml").read_text()
+    ), err
     code, _, err = run("merge", "now", "then", "--out", "joined")
     assert code == 0 and "1 results in joined" in err and err.count("not read: ") == 1 and said in err, err
 
