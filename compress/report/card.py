@@ -26,6 +26,7 @@ from compress.records.result import Reference, Result
 from compress.report import text
 from compress.report.card_head import head, public, stated
 from compress.report.describe import steps
+from compress.report.rerun import rerun
 from compress.report.serving import Leaving, of_artifact, of_export
 from compress.spec.formats import GRAPHS
 
@@ -66,7 +67,8 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
         ) from None
     if result.artifact_sha256 is None or hashlib.sha256(raw).hexdigest() != result.artifact_sha256:
         raise InputError(
-            f"{artifact}: is not the artifact of this result (the sha256 of its manifest differs); run the recipe again"
+            f"{artifact}: is not the artifact of this result, but a different model (from another run: the sha256 of "
+            f"its manifest differs); {rerun(result)}"
         )
     if (artifact / CARD).is_symlink() or (artifact / CARD).is_file():
         own_file(artifact / CARD)

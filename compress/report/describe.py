@@ -10,6 +10,7 @@ from rich.text import Text
 from compress.analysis.judging import states_cost
 from compress.analysis.limit import of_the_limit
 from compress.analysis.loss import difference
+from compress.analysis.same import same_words
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
 from compress.base.config import Config
@@ -87,7 +88,7 @@ def describe(result: Result, recipes: int = 1) -> Iterable[str]:
         even = result.breakeven
         words = text.breakeven_words(even, text.example_of(result))
         yield f"break-even: {words}{'' if even.reason else f', at {even.point}'}"
-    yield from (f"note: {note}" for note in result.notes)
+    yield from (f"note: {note}" for note in (same_words(result), *result.notes) if note)
     yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 

@@ -7,6 +7,7 @@ from compress.analysis.limit import ABOVE, percent
 from compress.analysis.odds import adjusted, breakeven_among
 from compress.analysis.pareto import Table
 from compress.analysis.precision import MISSED, half_width, others
+from compress.analysis.same import same_words
 from compress.records.result import Point, Result
 from compress.report.text import differing, trainings
 
@@ -26,6 +27,7 @@ def row_notes(table: Table) -> Iterable[Note]:
     yield from _above_the_limit(table)
     yield from _sensitive(table)
     yield from _seeds(table)
+    yield from (Note("method", f"{words}.") for each in table.results if (words := same_words(each)))
     yield from _own_notes(table)
 
 

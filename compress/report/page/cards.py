@@ -6,6 +6,7 @@ from typing import Any
 from compress.analysis.among import with_adjusted
 from compress.analysis.odds import adjusted
 from compress.analysis.pareto import Table
+from compress.analysis.same import same_words
 from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
 from compress.records.result import BreakEven, Layer, Point, Reference, Result
 from compress.records.stats import Estimate
@@ -72,7 +73,8 @@ def _cause(result: Result) -> str:
 def _own_notes(result: Result, table: Table) -> list[str]:
     """Return the notes of a result, without those on all recipes of the table."""
     shared = set.intersection(*(set(r.notes) for r in table.results)) if len(table.results) > 1 else set()
-    return [note for note in result.notes if note not in shared]
+    same = same_words(result)
+    return [*([same] if same else []), *(note for note in result.notes if note not in shared)]
 
 
 def facts(result: Result, own: Reference | None, flips_shown: bool = False) -> list[tuple[str, str]]:
