@@ -180,6 +180,13 @@ class Point:
         return next((r for r in self.ratios if r.reference == reference), None)
 
 
+def same_windows(point: Point, points: Iterable[Point]) -> Point | None:
+    """Return the headline whose windows a natural point shares, because all texts have its length; else None."""
+    headline = next((each for each in points if each.headline), None)
+    shared = headline is not None and point.natural is not None and point.rounds and point.rounds == headline.rounds
+    return headline if shared else None
+
+
 def natural_point(points: Iterable[Point]) -> Point | None:
     """Return the natural point at which costs per example are stated: the first one; None without any."""
     return next((point for point in points if point.natural is not None), None)

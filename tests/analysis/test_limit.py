@@ -38,11 +38,26 @@ def test_work_without_a_limit_and_neither_work_nor_a_reason_are_refused(fields: 
         Limit(**fields)
 
 
+OF_MEMORY = "at this machine's 14.2 GB/s that takes 31 % of the measured latency"
+
+
 @pytest.mark.parametrize(
     ("limit", "phase", "batch", "latency_s", "sentence"),
     [
-        (DECODE, "decode", 1, 0.0636, "decode reads 0.28 GB a token; at this machine's 14.2 GB/s that takes 31 % of the measured latency"),
-        (DECODE, "decode", 8, 0.0636, "decode reads 0.28 GB a step; at this machine's 14.2 GB/s that takes 31 % of the measured latency"),
+        (
+            DECODE,
+            "decode",
+            1,
+            0.0636,
+            f"decode reads 0.28 GB a token; {OF_MEMORY}",
+        ),
+        (
+            DECODE,
+            "decode",
+            8,
+            0.0636,
+            f"decode reads 0.28 GB a step; {OF_MEMORY}",
+        ),
         (
             replace(DECODE, in_cache=True),
             "decode",
@@ -56,8 +71,8 @@ def test_work_without_a_limit_and_neither_work_nor_a_reason_are_refused(fields: 
             "prefill",
             1,
             0.6,
-            "prefill computes 60 billion operations a prompt; at this machine's 100 billion operations/s in float32 and "
-            "400 billion operations/s in int8 that takes 50 % of the measured latency",
+            "prefill computes 60 billion operations a prompt; at this machine's 100 billion operations/s in float32 "
+            "and 400 billion operations/s in int8 that takes 50 % of the measured latency",
         ),
         (
             Limit({"float32": 2e9}, {"float32": 1e11}),
