@@ -74,7 +74,7 @@ def test_csv_has_costs_per_answer_in_the_line_of_own_texts_only(table: Table) ->
     assert float(own["latency_per_example_s"]) == pytest.approx(0.004)
     assert float(headline["latency_per_example_s"]) == pytest.approx(0.025 / 8)
     assert float(own["energy_per_example_j"]) == pytest.approx(0.09)
-    assert "on the test split's own texts: 0.6 times" in headline["verdict_sentence"]
+    assert "on the test split's own texts: 0.600 times the energy" in headline["verdict_sentence"]
 
 
 def test_an_image_model_keeps_the_headlines_cost_of_an_answer() -> None:
