@@ -16,11 +16,12 @@ be compared fails. These are pure functions over results and need no torch.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from compress.analysis import between, seeds
 from compress.analysis import loss as losses
+from compress.analysis.naming import labelled
 from compress.analysis.pareto import identity
 from compress.analysis.sentence import assumption
 from compress.analysis.verdict import MEASURED, Axis
@@ -34,6 +35,8 @@ from compress.spec.measure import MOST_SESSIONS
 
 State = Literal["passed", "undecided", "FAILED", "MISSING", "UNKNOWN", "new"]
 FAILING: frozenset[State] = frozenset({"FAILED", "MISSING", "UNKNOWN"})
+SETTINGS = {"rounds": "measure.rounds", "sessions": "measure.sessions"}
+"""What a remedy counts -> its setting."""
 SURE = 0.95
 MOST = 100
 """Largest multiple of the present number of rounds or examples that is recommended."""
@@ -93,17 +96,18 @@ def spread(text: str, option: str) -> float:
 def check(now: Sequence[Result], baseline: Sequence[Result], limits: Limits) -> list[Check]:
     """Check every limit for every recipe of the baseline, and list the new recipes."""
     current, previous = _newest(now), _newest(baseline)
+    both = [*previous.values(), *current.values()]
     family = max(1, limits.count * len(previous))
     checks = []
     for key, before in previous.items():
         if before.error is not None:
             continue  # a failed baseline sets no expectation
         after = current.get(key)
-        checks += [_missing(before, now)] if after is None else _compared(after, before, limits, family)
+        found = [_missing(before, now)] if after is None else _compared(after, before, limits, family)
+        checks += [replace(each, workload=labelled(before, both)) for each in found]
     for key, after in current.items():
         if key not in previous:
-            name = str(after.workload.get("name", ""))
-            checks.append(Check(name, after.name, "result", "new", "not in the baseline"))
+            checks.append(Check(labelled(after, both), after.name, "result", "new", "not in the baseline"))
     return checks
 
 
@@ -177,7 +181,11 @@ def _cost(
     sides = []
     for when, result in (("now", after), ("in the baseline", before)):
         if result.verdict is not None and result.verdict.word == "NOT RELIABLE":
-            return "UNKNOWN", f"{when}: {result.verdict.sentence}"
+            again = f"measure {'it' if result is after else 'the baseline'} again"
+            return (
+                "UNKNOWN",
+                f"{when}: {result.verdict.sentence}; {again}: python -m compress run {result.name} --fresh",
+            )
         point = result.headline
         ratio = point.ratio(references[0]) if point else None
         own = None if ratio is None else between.side(result, ratio, axis, assumed)
@@ -194,6 +202,8 @@ def _cost(
         sides.append(own)
     sure = 1 - (1 - SURE) / family
     itself = after.session == before.session  # a result compared with itself differs by no session
+    if itself and sides[0].cost == sides[1].cost:
+        return "passed", f"{axis} +0.0%, at most {limit:+.1%}: both are the same measurement"
     within = _minus_one(stats.quotient(*(stats.at_confidence(own.cost, sure) for own in sides)))
     grown = within if itself else _minus_one(stats.quotient(*between.apart(sides[0], sides[1], sure)))
     spread = 0.0 if itself else max(sides[0].added(sides[1]), sides[1].added(sides[0]))
@@ -269,7 +279,9 @@ def _remedy(
         return f"; over {most} {unit} would be needed to decide it, and a result has no more"
     if needed > MOST * n:
         return f"; over {MOST} times as many {unit} would be needed to decide it"
-    return f"; about {math.ceil(needed)} {unit} would decide it, instead of {n}"
+    setting = SETTINGS.get(unit.partition(" ")[0])
+    how = "" if setting is None else f": --set {setting}={math.ceil(needed)}"
+    return f"; about {math.ceil(needed)} {unit} would decide it, instead of {n}{how}"
 
 
 def _towards(change: Estimate, limit: float) -> float:

@@ -121,13 +121,12 @@ def _with_own_texts(points: tuple[Point, ...], reference: str) -> tuple[Point, .
     natural = natural_point(points) or next((point for point in points if point.phase == "prefill"), None)
     if headline is None or natural is None or headline.verdict is None or natural.verdict is None:
         return points
-    ratio, other = headline.ratio(reference), natural.ratio(reference)
-    if ratio is None or other is None or not {headline.verdict.word, natural.verdict.word} <= COSTS:
+    other = natural.ratio(reference)
+    if headline.ratio(reference) is None or other is None or not {headline.verdict.word, natural.verdict.word} <= COSTS:
         return points
     axis, estimate = cost_axis(other, natural.energy_source)
-    is_same = axis == cost_axis(ratio, headline.energy_source)[0]
     where = "on the test split's own texts" if natural.natural is not None else "on the prompt"
-    sentence = headline.verdict.sentence + companion_words(where, "" if is_same else axis, estimate)
+    sentence = headline.verdict.sentence + companion_words(where, axis, estimate)
     completed = replace(headline, verdict=replace(headline.verdict, sentence=sentence))
     return tuple(completed if point is headline else point for point in points)
 

@@ -4,7 +4,6 @@ from compress.records.limit import MEMORY, Limit
 from compress.records.point import Point
 from compress.records.stats import Estimate
 
-INTEGERS = "int8"
 BATCHES = {"prefill": "prompt", "decode": "step", "generate": "request"}
 """Phase -> what a batch is; a batch for all others."""
 ABOVE = (
@@ -15,7 +14,7 @@ ABOVE = (
 def of_the_limit(point: Point) -> str | None:
     """Return the share of the limit as a sentence, or the reason why it is unknown; None without a record of it.
 
-    `decode reads 0.28 GB a token: 31 % of this machine's 14.2 GB/s`
+    `decode reads 0.28 GB a token; at this machine's 14.2 GB/s that takes 31 % of the measured latency`
     """
     limit = point.limit
     if limit is None:
@@ -23,9 +22,8 @@ def of_the_limit(point: Point) -> str | None:
     share = point.limit_share
     if share is None:
         return f"share of the limit unknown: {limit.reason}"
-    return (
-        f"{point.phase or 'a pass'} {_work(point, limit)}: {percent(share)} of {_rates(limit)}{_remarks(limit, share)}"
-    )
+    takes = f"{'that takes' if share.value <= 1 else 'that would take'} {percent(share)} of the measured latency"
+    return f"{point.phase or 'a pass'} {_work(point, limit)}; at {_rates(limit)} {takes}{_remarks(limit, share)}"
 
 
 def percent(share: Estimate) -> str:
@@ -37,19 +35,18 @@ def _work(point: Point, limit: Limit) -> str:
     """Return the work of a batch: `reads 0.28 GB a token`."""
     batch = BATCHES.get(point.phase or "", "batch")
     unit = "token" if point.phase == "decode" and point.batch_size == 1 else batch
-    formats = [name for name in limit.work if name != MEMORY]
-    operations = sum(limit.work[name] for name in formats)
-    parts = [f"computes {_scaled(operations)}{'OP' if INTEGERS in formats else 'FLOP'}"] if operations else []
+    operations = sum(work for name, work in limit.work.items() if name != MEMORY)
+    parts = [f"computes {_count(operations)} operations"] if operations else []
     parts += [f"reads {_scaled(limit.work[MEMORY])}B"] if MEMORY in limit.work else []
     return f"{' and '.join(parts)} a {unit}"
 
 
 def _rates(limit: Limit) -> str:
-    """Return the limits: `this machine's 14.2 GB/s`."""
+    """Return the limits: `this machine's 14.2 GB/s`, `this machine's 400 billion operations/s in int8`."""
     rates = [
         f"{_scaled(rate)}B/s" + (" (fits in the cache)" if limit.in_cache else "")
         if name == MEMORY
-        else f"{_scaled(rate)}{'OP' if name == INTEGERS else 'FLOP'}/s in {name}"
+        else f"{_count(rate)} operations/s in {name}"
         for name, rate in limit.per_second.items()
     ]
     return f"this machine's {' and '.join(rates)}"
@@ -59,6 +56,14 @@ def _remarks(limit: Limit, share: Estimate) -> str:
     """Return the doubts about a share; empty without any."""
     disturbed = "; other processes ran while this limit was measured: it may be too low" if limit.disturbed else ""
     return disturbed + (f"; {ABOVE}" if share.low > 1 else "")
+
+
+def _count(value: float) -> str:
+    """Return a number of operations with its magnitude as a word: `0.312 billion`."""
+    for word, size in (("trillion", 1e12), ("billion", 1e9), ("million", 1e6)):
+        if value >= (size if word == "trillion" else 0.1 * size):
+            return f"{value / size:.3g} {word}"
+    return f"{value:,.0f}"
 
 
 def _scaled(value: float) -> str:

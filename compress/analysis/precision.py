@@ -83,8 +83,12 @@ def _advice(rounds: float, seconds: float, share: float) -> str:
         return f"at this noise that cannot be reached: a point has at most {MOST_ROUNDS} rounds"
     if budget_s > MOST_BUDGET_S:
         return f"at this noise that cannot be reached: it takes {_duration(budget_s)}, more than a day"
-    part = f" at this point ({100 * share:.0f} % of the budget)" if share < 1 else " of rounds"
-    return f"at this noise that takes {_duration(seconds)}{part}: --set measure.budget_s={_rounded_up(budget_s)}"
+    part, of_all = (" at this point", " for all points") if share < 1 else (" of rounds", "")
+    advised_s = _rounded_up(budget_s)
+    return (
+        f"at this noise that takes {_duration(seconds)}{part}, hence with a reserve a budget of "
+        f"{_duration(advised_s)}{of_all}: --set measure.budget_s={advised_s}"
+    )
 
 
 def widest_shortfall(

@@ -83,12 +83,11 @@ def unreliable_words(reasons: Sequence[str]) -> str:
 
 
 def companion_words(where: str, axis: str, ratio: Estimate) -> str:
-    """Return the last part of a sentence: the ratio at another point; `axis` only if it is another one."""
+    """Return the last part of a sentence: the ratio on an axis at another point, as tables print it."""
     if not (math.isfinite(ratio.value) and ratio.bounded):
         return ""
-    of = f" the {axis}" if axis else ""
-    low, high = _factor(ratio.low), _factor(ratio.high)
-    return f"; {where}: {_factor(ratio.value)} times{of} ({low} to {high})"
+    value, low, high = map(_three_digits, (ratio.value, ratio.low, ratio.high))
+    return f"; {where}: {value} times the {axis} ({low} to {high})"
 
 
 def accuracy_words(accuracy: Accuracy, margin: float | None) -> str:
@@ -156,10 +155,15 @@ def _times(value: float) -> str:
 
 
 def _factor(value: float) -> str:
-    """Format a factor with two digits, or with as many as a factor above 1 needs not to be printed as 1."""
+    """Format a factor with three digits, or with as many as a factor above 1 needs not to be printed as 1."""
     if value >= 99.5:
         return f"{value:.0f}"
-    return next((text for digits in (2, 3, 4, 5) if float(text := f"{value:.{digits}g}") != 1), "just over 1")
+    return next((text for digits in (3, 4, 5) if float(text := f"{value:#.{digits}g}") != 1), "just over 1")
+
+
+def _three_digits(value: float) -> str:
+    """Format a ratio as tables do."""
+    return f"{value:.0f}" if value >= 99.5 else f"{value:#.3g}"
 
 
 def _form(values: Sequence[float], form: str) -> str:
@@ -171,7 +175,12 @@ def _form(values: Sequence[float], form: str) -> str:
 def _between(low: float, high: float, form: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "too few rounds for an interval"
-    return f"between {low:{form}} and {high:{form}}"
+    return f"between {end(low, form)} and {end(high, form)}"
+
+
+def end(value: float, form: str) -> str:
+    """Format the end of an interval with its sign: -0.0 for a negative end that is rounded to zero."""
+    return f"{value + 0.0:{form.replace('z', '')}}"  # + 0.0: an exact zero has no sign
 
 
 def assumption(spread: float) -> str:

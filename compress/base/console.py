@@ -77,9 +77,9 @@ class Lines:
         description: str,
         total: float,
         clock: Callable[[], float] = time.monotonic,
-        estimated: bool = False,
+        beyond: str = "",
     ):
-        self._estimated = estimated
+        self._beyond = beyond
         self._description, self._total, self._clock = description, total, clock
         self._done = 0.0
         self._begun = self._last = clock()
@@ -89,15 +89,18 @@ class Lines:
         self._done += by
         now = self._clock()
         over = self._done >= self._total
-        if now - self._last < LINE_S or self._done <= 0 or (over and not self._estimated):
+        if now - self._last < LINE_S or self._done <= 0 or (over and not self._beyond):
             return
         self._last = now
         if over:
-            say(f"  {self._description}: {self._done:.0f} of {self._total:.0f}, {duration(now - self._begun)} so far")
+            planned = f"{duration(self._total)} were planned, but {self._beyond}"
+            say(f"  {self._description}: {duration(now - self._begun)} so far; {planned}")
             return
         left_s = (now - self._begun) * (self._total - self._done) / self._done
         share = 100 * self._done / self._total
-        say(f"  {self._description}: {self._done:.0f} of {self._total:.0f} ({share:.0f} %), {duration(left_s)} left")
+        form = duration if self._beyond else "{:.0f}".format  # such a total is in seconds
+        done = f"{form(self._done)} of {form(self._total)} ({share:.0f} %)"
+        say(f"  {self._description}: {done}, {duration(left_s)} left")
 
 
 @contextmanager
@@ -129,10 +132,10 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def bar(description: str, total: float | None, estimated: bool = False) -> Iterator[Bar]:
+def bar(description: str, total: float | None, beyond: str = "") -> Iterator[Bar]:
     """Show a progress bar of `total` units (None: unknown) on a terminal until the block ends; elsewhere print lines.
 
-    `estimated`: the total may be exceeded, and lines go on then.
+    `beyond`: why a total in seconds may be exceeded; lines go on then and state it.
 
     A bar inside another bar is not shown: the outer bar shows the progress of the whole.
     """
@@ -147,7 +150,7 @@ def bar(description: str, total: float | None, estimated: bool = False) -> Itera
             with beating(lambda passed_s: f"  {description}: {duration(passed_s)} so far"):
                 yield Still()
         else:
-            yield Lines(description, total, estimated=estimated)
+            yield Lines(description, total, beyond=beyond)
     finally:
         _SCREEN.release()
 

@@ -22,7 +22,7 @@ from compress.energy.meters import Absent, gpus_of
 from compress.harness import preflight
 from compress.harness.build import check_places
 from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, steps_of, weight_bytes
-from compress.harness.plan import Options, Planned, artifact_stands, fitting, loaded, plan, standing
+from compress.harness.plan import Options, Planned, artifact_stands, fitting, loaded, plan, standing, why_again
 from compress.harness.references import is_exported
 from compress.records import machine as machines
 from compress.records import pace
@@ -54,6 +54,8 @@ class Work:
     compressed: bool = False
     exported: bool = False
     """Whether the dense model's graph for the recipe's runtime is in the cache."""
+    again: str = ""
+    """Why it is measured although a result is on disk; empty without one."""
     unmade: str = ""
     """Name of the offline workload that is still to be made."""
 
@@ -83,6 +85,7 @@ def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Opti
             planned.source.workload,
             sizes[planned.source.model],
             measured=planned.path in measured,
+            again="" if planned.path in measured else why_again(planned, options),
             compressed=not options.rebuild and all(map(artifact_stands, (planned, *planned.further))),
             exported=bool(graph_runtimes([planned.recipe], machine, planned.source.workload.task))
             and is_exported(planned.recipe, planned.source, machine),
@@ -145,6 +148,9 @@ def lines(work: Sequence[Work], options: Options, machine: Machine) -> Iterator[
     if len(left) < len(work):
         names = ", ".join(each.recipe.name for each in work if each.measured)
         yield f"  unchanged     {names}: results on disk are reused"
+    for each in left:
+        if each.again:
+            yield f"  again         {each.recipe.name}: the result on disk is replaced ({each.again})"
     if not left:
         return
     stages = [

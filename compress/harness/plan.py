@@ -246,6 +246,22 @@ def standing(planned: Planned, options: Options) -> Result | None:
     return None if before is None or _replaced(planned) else before
 
 
+def why_again(planned: Planned, options: Options) -> str:
+    """Return why a recipe with a result on disk is measured again; empty without one, or if the user asks for it."""
+    if options.fresh or options.rebuild or not planned.path.is_file():
+        return ""
+    try:
+        before = result_files.read(planned.path)
+    except InputError:
+        return "its result cannot be read"
+    if before.error is not None:
+        return "it failed"
+    if before.fingerprint != planned.fingerprint:
+        changed = before.recipe != planned.recipe.model_dump(mode="json")
+        return "the recipe differs" if changed else "the workload, the code, the libraries or the machine differ"
+    return "its artifact was not kept" if before.artifact is None else "its artifact's folder holds another model"
+
+
 def artifact_stands(planned: Planned) -> bool:
     """Return whether the artifact on disk is this plan's, by its manifest alone."""
     return _stored_fingerprint(planned) == planned.transform_fingerprint

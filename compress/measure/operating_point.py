@@ -14,7 +14,7 @@ from compress.measure.models import load_of
 from compress.measure.rounds import Bench, Rounds
 from compress.measure.stopping import finished, latency_ratios
 from compress.records.stats import Estimate
-from compress.spec.measure import Settings, share_of_budget
+from compress.spec.measure import FEWEST_ROUNDS, Settings, share_of_budget
 
 
 def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], settings: Settings) -> float:
@@ -100,7 +100,8 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
     index, elapsed_s = 0, 0.0
     ratios: dict[tuple[str, str], Estimate] = {}
     total = settings.rounds if settings.precision is None else settings.budget_s
-    with bar(f"measuring {label}", total, estimated=settings.precision is not None) as running:
+    beyond = "" if settings.precision is None else f"at least {FEWEST_ROUNDS} rounds are measured"
+    with bar(f"measuring {label}", total, beyond) as running:
         while rounds.live:
             index += 1
             rounds.round(index)

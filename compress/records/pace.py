@@ -21,6 +21,8 @@ MOST_LINES = 1000
 MOST_FILE_BYTES = 4_000_000
 MOST_S = 30 * 86_400.0
 MOST_BYTES = 10**18
+ALL = "all"
+"""The part of a key that is the number of examples, without a limit."""
 NEWEST = 5
 """Past stages of other work, of which the median counts."""
 
@@ -76,7 +78,7 @@ def _parsed(line: str) -> Past | None:
 
 def estimate(past: Sequence[Past], stage: Stage, key: str, size: int, guess: Callable[[int], float]) -> float:
     """Return the seconds of a stage: those of the same work last time, else as many times the guess as other work took
-    on as many examples.
+    on as many examples. On a limited number, they are at most those on all examples.
 
     `guess` returns the seconds of this kind of stage by its size, and is the estimate without a past stage.
     """
@@ -85,7 +87,16 @@ def estimate(past: Sequence[Past], stage: Stage, key: str, size: int, guess: Cal
         return same[-1]
     others = [each for each in past if each.stage == stage and _limit(each.key) == _limit(key)]
     factors = [each.seconds / guess(each.size) for each in others][-NEWEST:]
-    return guess(size) * (median(factors) if factors else 1.0)
+    scaled = [guess(size) * median(factors)] if factors else []
+    if _limit(key) not in ("", ALL):
+        scaled.append(estimate(past, stage, _of_all(key), size, guess))
+    return min(scaled, default=guess(size))
+
+
+def _of_all(key: str) -> str:
+    """Return the key of the same work on all examples."""
+    *first, _, device = key.split(" | ")
+    return " | ".join((*first, ALL, device))
 
 
 def _limit(key: str) -> str:

@@ -64,7 +64,7 @@ class Round:
     """Raw figures of one window of one runner, so that every result can be recomputed."""
 
     index: Count
-    """Number of the round, counted on over the sessions."""
+    """Number of the round, counted on over the sessions: from 1, in older results from 0."""
     order: Count
     started_s: Quantity
     duration_s: Positive
@@ -178,6 +178,13 @@ class Point:
     def ratio(self, reference: str) -> Ratio | None:
         """Return the ratio to the reference of this name."""
         return next((r for r in self.ratios if r.reference == reference), None)
+
+
+def same_windows(point: Point, points: Iterable[Point]) -> Point | None:
+    """Return the headline whose windows a natural point shares, because all texts have its length; else None."""
+    headline = next((each for each in points if each.headline), None)
+    shared = headline is not None and point.natural is not None and point.rounds and point.rounds == headline.rounds
+    return headline if shared else None
 
 
 def natural_point(points: Iterable[Point]) -> Point | None:

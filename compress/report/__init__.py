@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from compress.report.card import write_card
     from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
-    from compress.report.describe import print_methods, print_recipes, print_result, print_workloads
+    from compress.report.describe import print_result
     from compress.report.export_card import write_export_card
+    from compress.report.listing import print_methods, print_recipes, print_workloads
     from compress.report.machines import print_machines
     from compress.report.mapping import print_maps, write_maps
     from compress.report.publish import push
@@ -25,13 +26,13 @@ _MODULE_OF = {
     "carbon_lines": "carbon",
     "junit": "checks",
     "print_checks": "checks",
-    "print_methods": "describe",
-    "print_recipes": "describe",
+    "print_methods": "listing",
+    "print_recipes": "listing",
     "print_result": "describe",
     "print_machines": "machines",
     "print_maps": "mapping",
     "print_tables": "table",
-    "print_workloads": "describe",
+    "print_workloads": "listing",
     "push": "publish",
     "track": "trackers",
     "write_card": "card",

@@ -49,7 +49,8 @@ def advice(table: Table, folder: Path) -> Iterable[str]:
         yield f"{use.where} To load it:" if use.code else use.where
         yield from (f"    {line}" for line in use.code)
         if use.code:
-            yield "To serve it, see docs/deploy.md."
+            page = "deploy-llm" if found.result.workload.get("task") == "causal-lm" else "deploy"
+            yield f"To serve it, see docs/{page}.md."
         if use.command is not None:
             yield f"Next: {use.command}"
 
@@ -168,6 +169,8 @@ def _alone(name: str, table: Table) -> str:
     jointly = stats.at_confidence(cost, 1 - (1 - stats.CONFIDENCE) / max(family, 1))
     value, *interval = factor(jointly, BY_AXIS[table.axis])
     interval = [each.replace(")", f"{how})") for each in interval]
+    if jointly.low <= 1 <= jointly.high:
+        return f" What the compression alone contributes is not shown: {joined((value, *interval))}."
     return f" {joined((f'The compression alone: {value}', *interval))}; the rest is the runtime."
 
 

@@ -1,16 +1,22 @@
 """Reports of a gate's checks: a table for people, and JUnit XML for tools that show test results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.text import Text
 
-from compress.analysis.gate import Check
+from compress.analysis.gate import Check, State
 from compress.report.grid import grid
 from compress.report.text import plain
 
 COLOURS = {"passed": "green", "undecided": "yellow", "new": "dim"}
+SHUT: Mapping[State, str] = {
+    "FAILED": "failed",
+    "MISSING": "are missing (not passed)",
+    "UNKNOWN": "are unknown (not passed)",
+}
+"""State that always shuts the gate -> its words in the last line."""
 
 
 def print_checks(checks: Sequence[Check], console: Console, allow_undecided: bool = False) -> None:
@@ -25,8 +31,10 @@ def print_checks(checks: Sequence[Check], console: Console, allow_undecided: boo
         rows.append([workload, recipe, what, state, detail])
     console.print(grid(titles, rows, console.width, titles.index("recipe"), box=None, pad_edge=False), crop=False)
     undecided = sum(check.state == "undecided" for check in checks)
-    failed = sum(check.shuts() for check in checks) - undecided
-    counts = [f"{failed} of {len(checks)} checks failed"] if failed else []
+    counts = []
+    for state, words in SHUT.items():
+        if number := sum(check.state == state for check in checks):
+            counts.append(f"{number} of {len(checks)} checks {words}")
     if undecided:
         remedy = "allowed" if allow_undecided else "not passed; --allow-undecided lets them through"
         counts.append(f"{undecided} of {len(checks)} checks are undecided ({remedy})")

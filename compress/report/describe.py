@@ -1,29 +1,25 @@
-"""Plain text for a terminal: one result, or all recipes, methods or workloads. Markup in names is printed as text."""
+"""One result as plain text for a terminal. Markup in names is printed as text."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from compress.analysis.judging import states_cost
 from compress.analysis.limit import of_the_limit
 from compress.analysis.loss import difference
+from compress.analysis.same import same_words
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
-from compress.base.config import Config
 from compress.records import quantiles
 from compress.records.natural import Natural
+from compress.records.point import same_windows
 from compress.records.result import Point, Result
 from compress.records.stats import Estimate
 from compress.report import text
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from compress.data.workload import Workload
-    from compress.spec.shipped import Shipped
 
 LATENCIES: Mapping[str | None, str] = {
     None: "latency",
@@ -63,7 +59,8 @@ def describe(result: Result, recipes: int = 1) -> Iterable[str]:
     if result.generation is not None:
         yield f"greedy text: {'; '.join(text.generation(result.generation))}"
     for point in result.points:
-        yield from _point(point)
+        headline = same_windows(point, result.points)
+        yield from _point(point) if headline is None else _repeated(point, headline)
     if result.size is not None:
         size = result.size
         stored = text.joined(text.megabytes(size.stored_bytes))
@@ -87,7 +84,7 @@ def describe(result: Result, recipes: int = 1) -> Iterable[str]:
         even = result.breakeven
         words = text.breakeven_words(even, text.example_of(result))
         yield f"break-even: {words}{'' if even.reason else f', at {even.point}'}"
-    yield from (f"note: {note}" for note in result.notes)
+    yield from (f"note: {note}" for note in (same_words(result), *result.notes) if note)
     yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 
@@ -173,6 +170,14 @@ def _point(point: Point) -> Iterable[str]:
             yield f"    sessions differ by {between}"
 
 
+def _repeated(point: Point, headline: Point) -> Iterable[str]:
+    """Yield the costs of own texts whose windows are the headline's: all other figures are printed there."""
+    why = f"the same windows, because all texts have {headline.sequence_length} tokens"
+    yield f"{point_name(point)}: as {point_name(headline)} ({why})"
+    if point.natural is not None:
+        yield from _per_example(point.natural)
+
+
 def _throughput(point: Point) -> str:
     """Return examples per second, and tokens per second of a language model."""
     per_second = point.throughput_per_s.value
@@ -198,6 +203,11 @@ def _natural(natural: Natural) -> Iterable[str]:
     texts = natural.texts
     batches = f"{texts.batches} batch{'es' if texts.batches > 1 else ''}"
     yield f"  {batches} of the test split's own texts, {texts.tokens_per_example:.1f} tokens on average"
+    yield from _per_example(natural)
+
+
+def _per_example(natural: Natural) -> Iterable[str]:
+    """Yield the costs per example and per correct answer."""
     costs = [("latency", text.latency(natural.latency_per_example_s), "per example")]
     if natural.latency_per_correct_s is not None:
         costs.append(("latency", text.latency(natural.latency_per_correct_s), "per correct answer"))
@@ -228,67 +238,3 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
         yield f"    of which {idle} mJ idle with the model loaded, {above} mJ above idle{interval}"
     if point.energy_reason:
         yield f"    {point.energy_reason}"
-
-
-def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
-    """Print every method with its fields: name, type, default and description."""
-    for step in steps:
-        console.print(Text(f"{step.model_fields['method'].default}: {step.__doc__}"), soft_wrap=True)
-        table = Table("field", "type", "default", "what it does", box=None, padding=(0, 1))
-        for row in fields(step):
-            table.add_row(*map(Text, row))
-        console.print(table)
-        console.print()
-
-
-def fields(step: type[Config]) -> Iterable[tuple[str, str, str, str]]:
-    """Yield name, type, default and description of every field of a step."""
-    for name, field in step.model_fields.items():
-        if name != "method":
-            default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
-            yield name, _kind(field.annotation), default, field.description or ""
-
-
-def _kind(annotation: Any) -> str:
-    """Return a type in words."""
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _kind(inside[0])
-    if origin is Literal:
-        return f"one of {', '.join(map(str, inside))}"
-    if origin in (Union, UnionType):
-        return " or ".join(_kind(member) for member in inside if member is not type(None))
-    if origin is tuple:
-        return f"list of {_kind(inside[0])}"
-    if origin is dict:
-        return f"mapping of {_kind(inside[0])} to {_kind(inside[1])}"
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
-
-
-def _plain(value: Any) -> str:
-    """Return a default as written in YAML."""
-    if value in (None, "", {}):
-        return "unset"
-    if isinstance(value, Config):
-        return "its own defaults"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def print_recipes(recipes: "Sequence[Shipped]", console: "Console") -> None:
-    """Print every shipped recipe in one line: its name, sentence, devices, format and runtime."""
-    width = max(len(recipe.name) for recipe in recipes)
-    for recipe in recipes:
-        console.print(Text(f"{recipe.name:{width}}  {recipe.sentence} {recipe.place}."), soft_wrap=True)
-
-
-def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None:
-    """Print name, task, metric, model and data of every shipped workload; lines wrap, so that ids are never cut."""
-    for w in workloads:
-        model, data = (
-            f"{place} at {revision}" if revision else place
-            for place, revision in ((w.model, w.revision), (w.dataset.path, w.dataset.revision))
-        )
-        for line in (f"{w.name}: {w.task}, {w.metric_source}", f"  model {model}", f"  data {data}"):
-            console.print(Text(line), soft_wrap=True)

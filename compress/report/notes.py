@@ -57,7 +57,7 @@ def _reading(table: Table) -> Iterable[Note]:
     yield from (Note("method", text) for text in _between_sessions(table))
     yield from (Note("method", text) for text in _metered(table))
     if table.axis == "latency" and table.results:
-        yield Note("method", f"The front is accuracy against latency, because {_why_latency(table)}.")
+        yield Note("method", f"The front is {_margin(table)[1]} against latency, because {_why_latency(table)}.")
     if table.unranked:
         yield Note(
             "warnings",

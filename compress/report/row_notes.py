@@ -7,6 +7,7 @@ from compress.analysis.limit import ABOVE, percent
 from compress.analysis.odds import adjusted, breakeven_among
 from compress.analysis.pareto import Table
 from compress.analysis.precision import MISSED, half_width, others
+from compress.analysis.same import same_words
 from compress.records.result import Point, Result
 from compress.report.text import differing, trainings
 
@@ -26,6 +27,7 @@ def row_notes(table: Table) -> Iterable[Note]:
     yield from _above_the_limit(table)
     yield from _sensitive(table)
     yield from _seeds(table)
+    yield from (Note("method", f"{words}.") for each in table.results if (words := same_words(each)))
     yield from _own_notes(table)
 
 
@@ -125,13 +127,14 @@ def _own_notes(table: Table) -> Iterable[Note]:
     for result in table.results:
         stated = result.headline.unreliable if result.headline else ()
         for note in (note for note in result.notes if note not in stated and not note.startswith(MISSED)):
-            names_by_note.setdefault(Note(_group(note, result), note.rstrip(".")), []).append(result.name)
-    for (group, note), names in names_by_note.items():
+            group: Group = "method" if is_method(note, result) else "warnings"
+            names_by_note.setdefault(Note(group, note.rstrip(".")), []).append(result.name)
+    for (place, note), names in names_by_note.items():
         everyone = len(names) > 1 and len(names) == len(table.results)
-        yield Note(group, f"{'All recipes' if everyone else listed(names)}: {note}.")
+        yield Note(place, f"{'All recipes' if everyone else listed(names)}: {note}.")
 
 
-def _group(note: str, result: Result) -> Group:
-    """Return the group of a result's own note: method for an account of a step or of padding, otherwise warnings."""
+def is_method(note: str, result: Result) -> bool:
+    """Return whether a result's own note is an account of a step or of padding, not of the measurement."""
     methods = {str(step.get("method")) for step in result.recipe.get("steps", ())}
-    return "method" if note.partition(":")[0] in methods | {"padding fixed"} else "warnings"
+    return note.partition(":")[0] in methods | {"padding fixed"}

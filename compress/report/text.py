@@ -9,7 +9,7 @@ import re
 from compress.analysis.loss import difference as loss_difference
 from compress.analysis.loss import form as loss_form
 from compress.analysis.loss import margin_words, within
-from compress.analysis.sentence import assumption, spread_percent
+from compress.analysis.sentence import assumption, end, spread_percent
 from compress.records.generation import Generation
 from compress.records.phase import INFERENCE
 from compress.records.result import Accuracy, BreakEven, Point, Reference, Result
@@ -41,7 +41,8 @@ def plain(value: object) -> str:
 
 def markdown(value: object) -> str:
     """Return one line that Markdown renders literally: tables, code, links, emphasis and HTML are escaped."""
-    line = plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = plain(value).replace("&", "&amp;").replace("<", "&lt;")
+    line = re.sub(r"^>", "&gt;", line)  # elsewhere it has no meaning
     line = re.sub(r"([\\`*|\[\]])", r"\\\1", line)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
 
@@ -162,7 +163,7 @@ def signed_spread(low: float, high: float, form: str) -> str:
     """Return `(+low to +high)`, or `(no interval)`."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "(no interval)"
-    return f"({low:+{form}} to {high:+{form}})"
+    return f"({end(low, '+' + form)} to {end(high, '+' + form)})"
 
 
 def count(value: float) -> str:

@@ -12,6 +12,7 @@ from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records.files import holding
 from compress.records.result import Result
+from compress.report.rerun import rerun
 from compress.report.text import plain
 
 
@@ -36,9 +37,11 @@ def how_to_use(result: Result, folder: Path | None) -> Use:
         return Use("Its model was not kept; run the recipe without --no-keep.")
     where = plain(shortened(result.artifact))
     if not exists(Path(result.artifact) / MANIFEST):
-        return Use(f"Its model was made in {where}, which is not here: run the recipe again.")
+        return Use(f"Its model was made in {where}, which is not here: {rerun(result)}.")
     if _manifest_sha256(Path(result.artifact)) != result.artifact_sha256:
-        return Use(f"Its model was made in {where}, which holds another one now: run the recipe again.")
+        return Use(
+            f"Its model was made in {where}, which holds a different model now (from another run): {rerun(result)}."
+        )
     file = None if folder is None else holding(folder, result)
     code = [
         "from compress import load",

@@ -38,7 +38,7 @@ from compress.data.dataset import Csv, Dataset
 from compress.data.point import OperatingPoint
 from compress.data.workload import Workload
 from compress.records.result import Point, Result
-from compress.report import describe, text
+from compress.report import listing, text
 from compress.report.charts import write_chart
 from compress.report.table import labels, rows
 from compress.spec.formats import ROWS
@@ -96,7 +96,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def fields(words: Sequence[str]) -> str:
     """A table of a step's fields, or of those that are named."""
     configuration, *names = words
-    known = {row[0]: row for row in describe.fields(CONFIGURATIONS[configuration])}
+    known = {row[0]: row for row in listing.fields(CONFIGURATIONS[configuration])}
     chosen = [known[name] for name in names] if names else known.values()
     return _table(
         ("field", "type", "default", "what it does"),

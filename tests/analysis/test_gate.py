@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks.study.gates import gated
 from compress.analysis.gate import Check, Limits, check, growth
@@ -16,9 +18,9 @@ from compress.analysis.sentence import assumption, spread_percent
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import stats
-from compress.records.result import Result
+from compress.records.result import Result, Verdict
 from compress.records.stats import Estimate
-from compress.report import junit
+from compress.report import junit, print_checks
 from tests import factory
 from tests.helpers import compress
 
@@ -36,6 +38,11 @@ def metered_result(cost: float, **fields: Any) -> Result:
     return factory.result("bert_int8", cost, energy_source="nvml", **fields)
 
 
+def apart(spread: float) -> list[Result]:
+    """The same cost in two sessions."""
+    return [metered_result(0.5, spread=spread, session=session) for session in ("s2", "s1")]
+
+
 @pytest.mark.parametrize(
     ("now", "spread", "state"),
     [
@@ -44,7 +51,7 @@ def metered_result(cost: float, **fields: Any) -> Result:
         (0.51, 0.002, "passed"),
         (0.53, 0.002, "FAILED"),
         (0.53, 0.1, "undecided"),
-        (0.5, 0.1, "undecided"),
+        (0.501, 0.1, "undecided"),
     ],
 )
 def test_a_cost_that_grows_beyond_limit_and_noise_shuts_the_gate(now: float, spread: float, state: str) -> None:
@@ -205,6 +212,48 @@ def test_a_result_compared_with_itself_has_no_spread_between_sessions() -> None:
     assert found.state == "passed" and "assuming" not in found.detail
 
 
+@pytest.mark.parametrize("limit", [0.0, 0.03])
+def test_the_same_measurement_differs_from_itself_by_exactly_0_however_noisy_it_is(limit: float) -> None:
+    only = in_session("s1", spread=0.3)
+    found = one(only, only, Limits(latency=limit))
+    assert (found.state, found.detail) == (
+        "passed",
+        f"latency +0.0%, at most {limit:+.1%}: both are the same measurement",
+    )
+    other = in_session("s2", spread=0.3)
+    assert one(other, only, LATENCY).state == "undecided"
+
+
+def test_checks_that_are_unknown_are_not_counted_as_failed() -> None:
+    results = [unreliable("a"), unreliable("b"), factory.result("c")]
+    found = check(results, [*results, factory.result("d")], LATENCY)
+    assert [each.state for each in found] == ["UNKNOWN", "UNKNOWN", "passed", "MISSING"]
+    assert all(each.shuts(allow_undecided=True) for each in found[:2])
+    assert found[0].detail.endswith("; measure it again: python -m compress run a --fresh")
+    screen = Console(file=StringIO(), width=500)
+    print_checks(found, screen, allow_undecided=True)
+    last = screen.file.getvalue().splitlines()[-1]
+    assert last == "1 of 4 checks are missing (not passed); 2 of 4 checks are unknown (not passed)"
+
+
+def unreliable(name: str) -> Result:
+    return replace(factory.result(name), verdict=Verdict("NOT RELIABLE", "NOT RELIABLE: disturbed"))
+
+
+def test_rows_of_several_splits_are_told_apart() -> None:
+    splits = [_of_split("validation"), _of_split("test")]
+    missing = check([], splits, LATENCY)
+    assert [each.workload for each in missing] == ["stdlib-bert (split validation)", "stdlib-bert (split test)"]
+    assert [each.workload for each in check(splits[:1], splits[:1], LATENCY)] == ["stdlib-bert"]
+    limited = check([factory.result(limit=100)], [factory.result()], LATENCY)
+    assert [each.workload for each in limited] == ["stdlib-bert (all examples)", "stdlib-bert (100 examples)"]
+
+
+def _of_split(split: str) -> Result:
+    made = factory.result()
+    return replace(made, workload={**made.workload, "dataset": {"test": split}})
+
+
 def test_the_larger_of_the_assumed_and_the_estimated_spread_is_added_to_the_side_of_a_single_session() -> None:
     single, several = in_session("s2", spread=0.002), in_session("s1", spread=0.002, estimated=0.04)
     assert "assuming that sessions differ by 4 %" in one(single, several, LATENCY).detail
@@ -228,7 +277,7 @@ def test_with_several_sessions_on_one_side_only_the_other_side_is_to_have_more()
 @pytest.mark.parametrize(
     ("spread", "estimated", "advised"),
     [
-        (0.02, 0.01, "about 5 sessions on each side would decide it, instead of 3"),
+        (0.02, 0.01, "about 5 sessions on each side would decide it, instead of 3: --set measure.sessions=5"),
         (0.08, 0.01, "over 20 sessions on each side would be needed to decide it, and a result has no more"),
         (0.4, None, "over 1000 rounds on each side would be needed to decide it, and a result has no more"),
     ],
@@ -267,11 +316,13 @@ def test_equal_recipes_of_sessions_that_differ_fail_seldom(spread: float, most: 
 
 def test_the_number_of_rounds_that_is_stated_decides() -> None:
     """With that many rounds of the same noise, the interval ends at the limit."""
-    found = one(metered_result(0.5, spread=0.05), metered_result(0.5, spread=0.05), ENERGY)
+    found = one(*apart(0.05), replace(ENERGY, session_spread=0.0))
     half = Estimate(0.5, 0.475, 0.525, 5)
     grown = stats.quotient(half, half)
     needed = 5 * ((grown.high - 1) / 0.03) ** 2
-    assert f"about {stats.math.ceil(needed)} rounds on each side would decide it, instead of 5" in found.detail
+    rounds = stats.math.ceil(needed)
+    advised = f"about {rounds} rounds on each side would decide it, instead of 5: --set measure.rounds={rounds}"
+    assert advised in found.detail
     equal = one(metered_result(0.5 * 1.03, spread=0.05), metered_result(0.5, spread=0.05), ENERGY)
     assert equal.state == "undecided"
 
@@ -343,7 +394,7 @@ def test_bad_input_of_the_command_is_one_error(tmp_path: Path, arguments: tuple[
 
 
 def test_intervals_of_one_comparison_are_those_of_the_results() -> None:
-    found = one(metered_result(0.5, spread=0.02), metered_result(0.5, spread=0.02), ENERGY)
+    found = one(*apart(0.02), replace(ENERGY, session_spread=0.0))
     half = Estimate(0.5, 0.49, 0.51, 5)
     both = stats.quotient(half, half)
     assert f"{both.low - 1:+.1%} to {both.high - 1:+.1%}" in found.detail

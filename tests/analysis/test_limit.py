@@ -42,31 +42,49 @@ def test_work_without_a_limit_and_neither_work_nor_a_reason_are_refused(fields: 
         Limit(**fields)
 
 
+OF_MEMORY = "at this machine's 14.2 GB/s that takes 31 % of the measured latency"
+
+
 @pytest.mark.parametrize(
     ("limit", "phase", "batch", "latency_s", "sentence"),
     [
-        (DECODE, "decode", 1, 0.0636, "decode reads 0.28 GB a token: 31 % of this machine's 14.2 GB/s"),
-        (DECODE, "decode", 8, 0.0636, "decode reads 0.28 GB a step: 31 % of this machine's 14.2 GB/s"),
+        (
+            DECODE,
+            "decode",
+            1,
+            0.0636,
+            f"decode reads 0.28 GB a token; {OF_MEMORY}",
+        ),
+        (
+            DECODE,
+            "decode",
+            8,
+            0.0636,
+            f"decode reads 0.28 GB a step; {OF_MEMORY}",
+        ),
         (
             replace(DECODE, in_cache=True),
             "decode",
             1,
             0.2,
-            "decode reads 0.28 GB a token: 9.9 % of this machine's 14.2 GB/s (fits in the cache)",
+            "decode reads 0.28 GB a token; at this machine's 14.2 GB/s (fits in the cache) that takes 9.9 % of the "
+            "measured latency",
         ),
         (
             PREFILL,
             "prefill",
             1,
             0.6,
-            "prefill computes 60 GOP a prompt: 50 % of this machine's 100 GFLOP/s in float32 and 400 GOP/s in int8",
+            "prefill computes 60 billion operations a prompt; at this machine's 100 billion operations/s in float32 "
+            "and 400 billion operations/s in int8 that takes 50 % of the measured latency",
         ),
         (
             Limit({"float32": 2e9}, {"float32": 1e11}),
             None,
             8,
             0.05,
-            "a pass computes 2 GFLOP a batch: 40 % of this machine's 100 GFLOP/s in float32",
+            "a pass computes 2 billion operations a batch; at this machine's 100 billion operations/s in float32 that "
+            "takes 40 % of the measured latency",
         ),
         (Limit(reason="no product"), None, 8, 0.05, "share of the limit unknown: no product"),
     ],
@@ -94,7 +112,7 @@ def test_a_result_keeps_its_limit_in_its_file_and_an_older_one_has_no_share(tmp_
         assert read.limit == limit
         assert (read.limit_share is None) == (limit is not DECODE)
     older = with_limit(None)
-    assert not any("of this machine's" in line or "share of the limit" in line for line in describe(older))
+    assert not any("at this machine's" in line or "share of the limit" in line for line in describe(older))
     assert all(line["limit_share"] is None for line in records(group([older])))
 
 

@@ -109,9 +109,9 @@ def test_a_trace_whose_windows_are_no_whole_passes_is_refused(
 @pytest.mark.parametrize(
     ("source", "energy", "words"),
     [
-        ("modelled", None, "; on the test split's own texts: 0.7 times (0.69 to 0.71)"),
-        ("nvml", 0.6, "; on the test split's own texts: 0.6 times (0.59 to 0.61)"),
-        ("nvml", None, "; on the test split's own texts: 0.7 times the latency (0.69 to 0.71)"),
+        ("modelled", None, "; on the test split's own texts: 0.700 times the latency (0.686 to 0.714)"),
+        ("nvml", 0.6, "; on the test split's own texts: 0.600 times the energy (0.588 to 0.612)"),
+        ("nvml", None, "; on the test split's own texts: 0.700 times the latency (0.686 to 0.714)"),
     ],
 )
 def test_the_sentence_ends_with_the_ratio_on_own_texts(source: str, energy: float | None, words: str) -> None:

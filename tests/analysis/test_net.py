@@ -133,7 +133,7 @@ def test_the_note_states_waiting_and_net() -> None:
     assert words((0.99, 0.97, 1.02), 0.5) == (
         "; 50 % of it is waiting avoided; net of idle no measurable difference, between -3 and +2 %"
     )
-    assert words((5.64, 5.5, 5.78), None, 1.94) == "; net of idle 5.6 times, 5.5 to 5.8"
+    assert words((5.64, 5.5, 5.78), None, 1.94) == "; net of idle 5.64 times, 5.50 to 5.78"
     assert words(None, None) == "" and words(None, 0.5, 1.0) == ""
 
 

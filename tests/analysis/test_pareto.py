@@ -61,8 +61,8 @@ def test_measured_energy_decides_even_where_latency_says_the_opposite():
 @pytest.mark.parametrize(
     ("interval", "words"),
     [
-        ((2.0, 1.04, 3.8), "COSTS MORE: 2 times the latency (1.04 to 3.8)"),
-        ((2.0, 1.0000001, 3.8), "COSTS MORE: 2 times the latency (just over 1 to 3.8)"),
+        ((2.0, 1.04, 3.8), "COSTS MORE: 2.00 times the latency (1.04 to 3.80)"),
+        ((2.0, 1.0000001, 3.8), "COSTS MORE: 2.00 times the latency (just over 1 to 3.80)"),
         ((123.0, 110.0, 140.0), "COSTS MORE: 123 times the latency (110 to 140)"),
         ((0.003, 0.002, 0.004), "SAVES 99.7 % of the latency (99.6 to 99.8)"),
         ((0.9, 0.8, 0.9999999), "SAVES 10 % of the latency (under 0.01 to 20)"),
@@ -192,7 +192,7 @@ def test_one_round_says_that_there_is_no_interval():
 
 
 def test_twice_the_cost_is_said_in_times():
-    assert "COSTS MORE: 2.4 times the energy" in verdict_of(2.4).sentence
+    assert "COSTS MORE: 2.40 times the energy" in verdict_of(2.4).sentence
     assert "COSTS MORE: 31 % more energy" in verdict_of(1.31).sentence
 
 

@@ -71,6 +71,29 @@ def test_past_stages_of_the_same_work_are_the_estimate() -> None:
     ]
 
 
+def test_few_examples_never_take_longer_than_all() -> None:
+    """Without a past run of this limit, and with one of another recipe that was slow."""
+    device = machines.describe(pick("cpu")).device_name
+    pace.note(Past("models", key_of("sst2", "", None, device), SIZE, 2.0))
+
+    def limited() -> str:
+        work = [Work(recipe("a"), SST2, SIZE, compressed=True)]
+        return next(iter(lines(work, Options(limit=100), machines.describe(pick("cpu")))))
+
+    assert limited() == "  models        2 are evaluated, 2 warmed up: 4 s (a rough guess)"
+    pace.note(Past("models", key_of("other", "", 100, device), SIZE, 60.0))
+    assert limited() == "  models        2 are evaluated, 2 warmed up: 4 s (a rough guess)"
+    pace.note(Past("models", key_of("other", "", 100, device), SIZE, 1.0))
+    pace.note(Past("models", key_of("other", "", 100, device), SIZE, 1.0))
+    assert limited() == "  models        2 are evaluated, 2 warmed up: 2 s (a rough guess)"
+
+
+def test_the_plan_states_why_a_result_on_disk_is_measured_again() -> None:
+    found = text(Work(recipe("a"), SST2, SIZE, again="the recipe differs"), Work(recipe("b"), SST2, SIZE))
+    assert found[0] == "  again         a: the result on disk is replaced (the recipe differs)"
+    assert not any("b: the result" in line for line in found)
+
+
 def test_training_is_not_estimated_by_recipes_that_do_not_train() -> None:
     device = machines.describe(pick("cpu")).device_name
     pace.note(Past("compress", key_of("sst2", "other", None, device), SIZE, 1.0))
@@ -209,6 +232,27 @@ def test_the_plan_comes_before_an_offline_workload_is_trained(
     assert code == 2
     assert err.index("plan\n  workload      stdlib-bert is made, once: ") < err.index("  together ")
     assert err.index("  together ") < err.index("training of stdlib-bert begins")
+
+
+def test_a_dry_run_states_why_a_recipe_is_measured_again(
+    run: Run, workload: Path, tmp_path: Path, forked_sessions: None
+) -> None:
+    places = ("--out", tmp_path / "results", "--artifacts", tmp_path / "artifacts", "--workload", workload)
+    command = ("run", "bert_bf16", *places, "--device", "cpu", *QUICK)
+
+    def first(*more: object) -> str:
+        return run(*command, "--dry-run", *more)[1].splitlines()[0]
+
+    assert run(*command)[0] == 0
+    assert first() == "  unchanged     bert_bf16: results on disk are reused"
+    again = "  again         bert_bf16: the result on disk is replaced"
+    assert first("--set", "measure.margin=0.6pt") == f"{again} (the recipe differs)"
+    (result,) = (tmp_path / "results").rglob("bert_bf16*.json")
+    kept = result.read_text()
+    result.write_text(kept.replace('"fingerprint": "', '"fingerprint": "0'))
+    assert first() == f"{again} (the workload, the code, the libraries or the machine differ)"
+    result.write_text("{")
+    assert first() == f"{again} (its result cannot be read)"
 
 
 def test_a_graph_in_the_cache_is_not_exported_again(

@@ -169,12 +169,12 @@ def test_what_is_over_sooner_says_nothing(printed_lines: list[str]) -> None:
 def test_a_budget_that_is_exceeded_still_has_a_line_every_half_minute(printed_lines: list[str]) -> None:
     """A first round may take longer than the whole budget of a point."""
     now = [0.0]
-    lines = Lines("measuring batch 8", 20, clock=lambda: now[0], estimated=True)
+    lines = Lines("measuring batch 8", 20, clock=lambda: now[0], beyond="at least 6 rounds are measured")
     for now[0] in (25.0, 60.0, 90.0):
         lines.advance(now[0])
     assert printed_lines == [
-        "  measuring batch 8: 85 of 20, 1 min 0 s so far",
-        "  measuring batch 8: 175 of 20, 1 min 30 s so far",
+        "  measuring batch 8: 1 min 0 s so far; 20 s were planned, but at least 6 rounds are measured",
+        "  measuring batch 8: 1 min 30 s so far; 20 s were planned, but at least 6 rounds are measured",
     ]
 
 

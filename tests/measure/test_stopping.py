@@ -115,7 +115,8 @@ def test_a_shortfall_states_half_width_rounds_and_minutes() -> None:
     ratios = {"fp32 eager": NARROW, "bf16 eager": wide(0.12)}
     assert shortfall(ratios, 0.03, 90) == (
         "its latency ratio to bf16 eager is known to +-12 % after 60 rounds; +-3 % was asked for; at this noise that "
-        "takes about 23 minutes of rounds: --set measure.budget_s=1820"  # 90 s x 930 / 60, and 30 %
+        "takes about 23 minutes of rounds, hence with a reserve a budget of about 30 minutes: "
+        "--set measure.budget_s=1820"  # 90 s x 930 / 60, and 30 %: 30.3 minutes
     )
     assert shortfall({"fp32 eager": NARROW}, 0.03, 90) is None
     assert shortfall({"fp32 eager": wide(0.12)}, None, 90) is None
@@ -127,7 +128,8 @@ def test_the_budget_is_for_all_points_because_they_divide_it() -> None:
     sentence = shortfall({"bf16 eager": wide(0.12)}, 0.03, 90, share=0.75)
     assert sentence is not None
     assert sentence.endswith(
-        "takes about 23 minutes at this point (75 % of the budget): --set measure.budget_s=2420"
+        "takes about 23 minutes at this point, hence with a reserve a budget of about 40 minutes for all points: "
+        "--set measure.budget_s=2420"
     )  # 1395 s x 1.3 / 0.75
 
 

@@ -103,7 +103,9 @@ def test_every_command_on_a_folder_passes_over_a_name_that_leads_nowhere(
     assert (tmp_path / "made" / "pareto.csv").exists() and (tmp_path / "made" / "pareto.html").exists()
     limits = ("--baseline", "then", "--max-latency", "5%", "--junit", "checks.xml")
     code, out, err = run("check", "now", *limits)
-    assert code == 1 and "1 of 2 checks failed" in out and said in (tmp_path / "checks.xml").read_text(), err
+    assert (
+        code == 1 and "1 of 2 checks are unknown (not passed)" in out and said in (tmp_path / "checks.xml").read_text()
+    ), err
     code, _, err = run("merge", "now", "then", "--out", "joined")
     assert code == 0 and "1 results in joined" in err and err.count("not read: ") == 1 and said in err, err
 
@@ -265,7 +267,7 @@ def test_a_gate_stays_shut_where_a_result_is_damaged_and_passes_over_what_is_non
     assert code == 0 and "all 1 checks passed" in out and err.count("not read: ") == 1, err
     (tmp_path / "then" / "other.json").write_bytes(_with(("points", 0, "latency_s", "value"), float("nan")))
     code, out, err = run("check", tmp_path / "now", "--baseline", tmp_path / "then", *limits)
-    assert code == 1 and "UNKNOWN" in out and "1 of 2 checks failed" in out
+    assert code == 1 and "UNKNOWN" in out and "1 of 2 checks are unknown (not passed)" in out
 
 
 def test_merge_goes_on_after_a_file_that_is_no_result(run: Run, tmp_path: Path) -> None:

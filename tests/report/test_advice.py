@@ -12,12 +12,18 @@ from scipy.stats import t
 from compress.analysis.judging import judged
 from compress.analysis.pareto import group
 from compress.analysis.reading import read_all
+from compress.base.config import InputError
 from compress.records.files import write
 from compress.records.result import Reference, Result
 from compress.records.stats import Estimate
 from compress.report.advice import advice
+from compress.report.card import write_card
+from compress.report.page.data import page_data
+from compress.spec.recipe import Recipe
 from tests import factory
 from tests.helpers import ROOT
+
+AGAIN = "run the recipe again (--fresh)"
 
 
 def lines(results: Sequence[Result], folder: Path = Path("results")) -> list[str]:
@@ -68,13 +74,51 @@ def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
     )
 
 
+def test_a_compression_alone_that_may_be_nothing_is_not_shown() -> None:
+    wide = factory.ratio(factory.ONNX, 2.8)
+    (rows,) = [factory.family()]
+    latency = Estimate(2.8, 0.00005, 136_000.0, 5)
+    rows = [
+        replace(r, points=tuple(replace(p, ratios=(*p.ratios[:-1], replace(wide, latency=latency))) for p in r.points))
+        if r.name == "bert_int8"
+        else r
+        for r in rows
+    ]
+    (stated,) = [line for line in lines(rows) if line.startswith("Recommended: bert_int8.")]
+    assert "What the compression alone contributes is not shown: 2.8x slower (" in stated
+    assert "the rest is the runtime" not in stated
+
+
+@pytest.mark.parametrize(("task", "page"), [("causal-lm", "deploy-llm"), ("text-classification", "deploy")])
+def test_the_page_on_serving_is_that_of_the_task(task: str, page: str, tmp_path: Path) -> None:
+    row = made("b", 0.5, 0.0, **factory.stored(tmp_path / "b"))
+    found = lines([replace(row, workload={**row.workload, "task": task})])
+    assert f"To serve it, see docs/{page}.md." in found
+
+
+def test_a_shipped_recipe_is_run_again_by_its_name(tmp_path: Path) -> None:
+    row = made("bert_int8", 0.5, 0.0, **factory.stored(tmp_path / "b"))
+    row = replace(row, recipe=Recipe.load("bert_int8").model_dump(mode="json"))
+    (tmp_path / "b" / "manifest.json").write_text("{}")
+    command = "python -m compress run bert_int8 --fresh"
+    assert lines([row])[1].endswith(f"holds a different model now (from another run): run it again: {command}.")
+    with pytest.raises(InputError, match=f"different model .*; run it again: {command}"):
+        write_card(row, tmp_path / "b")
+    (table,) = group([row])
+    assert page_data([table], None)["tables"][0]["use"]["commands"] == [command]
+    (other,) = lines([replace(row, workload={**row.workload, "name": "my"}, limit=50)])[1:]
+    assert other.endswith("run bert_int8 --workload my.yaml --limit 50 --fresh.")
+
+
 def test_another_model_in_the_folder_is_not_offered(tmp_path: Path) -> None:
     stored = factory.stored(tmp_path / "model")
     assert lines([made("a", 0.5, 0.0, **stored)])[1].startswith("Its model is in ")
     (tmp_path / "model" / "manifest.json").write_text("{}")
-    assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith("holds another one now: run the recipe again.")
+    assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith(
+        f"holds a different model now (from another run): {AGAIN}."
+    )
     (tmp_path / "model" / "manifest.json").unlink()
-    assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith("which is not here: run the recipe again.")
+    assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith(f"which is not here: {AGAIN}.")
 
 
 def test_the_next_command_is_about_the_file_that_holds_this_very_result(tmp_path: Path) -> None:
@@ -153,7 +197,7 @@ def test_the_loss_that_is_stated_is_the_one_that_was_judged() -> None:
 
 def test_a_path_too_long_for_the_system_is_a_model_that_is_not_here() -> None:
     (line,) = lines([made("a", 0.5, 0.0, artifact="x" * 5000)])[1:]
-    assert line.endswith("which is not here: run the recipe again.") and len(line) < 400
+    assert line.endswith(f"which is not here: {AGAIN}.") and len(line) < 400
 
 
 def test_without_a_saving_the_reference_is_kept() -> None:
@@ -212,7 +256,7 @@ def test_the_best_of_many_uncompressed_models_is_judged_jointly() -> None:
 def test_a_model_that_is_not_here_is_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert lines([made("a", 0.5, 0.0, artifact="made/a")])[1:] == [
-        "Its model was made in made/a, which is not here: run the recipe again."
+        f"Its model was made in made/a, which is not here: {AGAIN}."
     ]
     assert lines([made("a", 0.5, 0.0, artifact=None)])[1:] == [
         "Its model was not kept; run the recipe without --no-keep."

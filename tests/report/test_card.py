@@ -10,17 +10,20 @@ import pytest
 from huggingface_hub import ModelCard
 
 from compress.analysis.pareto import group
+from compress.analysis.sentence import accuracy_words
 from compress.base.config import InputError
 from compress.data.model_card import STATED
 from compress.model.manifest import Kind
 from compress.records.result import Result
+from compress.records.stats import Estimate
 from compress.report import write_card
 from compress.report.card import card
 from compress.report.describe import describe
 from compress.report.notes import footnotes
 from compress.report.page.cards import card as page_card
 from compress.report.page.samples import Traces
-from compress.report.text import UNADJUSTED, joined, metric
+from compress.report.text import UNADJUSTED, joined, metric, signed_spread
+from compress.report.text import markdown as escaped
 from tests import factory
 from tests.helpers import QUICK, compress, read_result
 
@@ -175,7 +178,7 @@ def test_answers_that_depend_on_the_batch_are_stated_where_there_are_any(fractio
 
 def test_names_stay_text() -> None:
     text = card(sst2_result(name="<script>x</script>|`*_"), plain=True).partition("\n---\n")[2]
-    assert "<script>" not in text and "&lt;script&gt;" in text and "\\|" in text
+    assert "<script>" not in text and "&lt;script>" in text and "\\|" in text
 
 
 def test_only_what_was_measured_gets_a_card(tmp_path: Path) -> None:
@@ -215,3 +218,26 @@ def test_show_and_card_note_that_their_interval_is_not_adjusted_unless_no_cost_i
     assert broken.verdict is not None and broken.verdict.word == "BROKEN"
     assert UNADJUSTED not in "\n".join(describe(broken))
     assert UNADJUSTED.capitalize() not in card(broken, plain=True)
+
+
+def test_arrows_stay_readable_and_a_line_never_becomes_a_quotation() -> None:
+    assert escaped("width 1024 -> 512") == "width 1024 -> 512"
+    assert escaped(" > 3 tokens") == "&gt; 3 tokens"
+    assert escaped("<b>") == "&lt;b>"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.00009, 0.00491, "(-0.0 to +0.5)"),
+        (0.0, 0.005, "(+0.0 to +0.5)"),
+        (-0.0, 0.005, "(+0.0 to +0.5)"),
+        (-0.021, -0.0001, "(-2.1 to -0.0)"),
+    ],
+)
+def test_an_end_below_0_that_is_rounded_to_0_keeps_its_sign(low: float, high: float, words: str) -> None:
+    assert signed_spread(100 * low, 100 * high, "z.1f") == words
+    accuracy = replace(factory.accuracy(0.89, 0.002), delta=Estimate((low + high) / 2, low, high, 872))
+    if low <= 0 <= high:
+        first, last = words.strip("()").split(" to ")
+        assert f"between {first} and {last}" in accuracy_words(accuracy, None)

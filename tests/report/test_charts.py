@@ -15,7 +15,7 @@ from compress.analysis.judging import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
-from compress.records.result import Result
+from compress.records.result import Point, Result
 from compress.records.sample import Sample
 from compress.report import write_chart
 from compress.report.charts import KINDS, Source, breakeven, layers, points, power, rounds
@@ -85,13 +85,36 @@ def test_joules_of_another_boundary_share_no_axis_with_inferences(measured_sourc
 def test_rounds_are_the_results_and_paired(measured_sources: list[Source]) -> None:
     ours, theirs = measured_sources[0].headline, measured_sources[0].baseline_point(measured_sources[0].headline)
     pairs = rounds.paired(ours, theirs, "energy")
-    assert [index for index, _, _ in pairs] == [0, 1, 2, 3]
+    assert [number for number, _, _ in pairs] == [1, 2, 3, 4]
     assert sum(a for _, a, _ in pairs) / 4 == pytest.approx(1e3 * 2.4, rel=0.01)  # 200 W for 12 ms
     (axis, _) = rounds.draw(measured_sources).axes
     assert lines(axis)["ours"][1] == [a for _, a, _ in pairs]
     assert axis.get_title(loc="left").startswith("ours, batch 1 x length 64: energy ratio 0.399 (")
     lost = replace(theirs, rounds=theirs.rounds[1:3])
-    assert [index for index, _, _ in rounds.paired(ours, lost, "latency")] == [1, 2]
+    assert [number for number, _, _ in rounds.paired(ours, lost, "latency")] == [2, 3]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("left_out", [None, 2])
+def test_rounds_are_numbered_from_1_and_the_caption_names_the_gaps(
+    first: int, left_out: int | None, measured_sources: list[Source]
+) -> None:
+    source = measured_sources[0]
+    ours, theirs = (_renumbered(p, first, left_out) for p in (source.headline, source.baseline_point(source.headline)))
+    numbers = [number for number in (1, 2, 3, 4) if number != left_out]
+    assert [number for number, _, _ in rounds.paired(ours, theirs, "latency")] == numbers
+    reference = replace(source.result.references[0], points=(theirs,))
+    result = replace(source.result, points=(ours,), references=(reference,))
+    (axis,) = rounds.draw([Source(source.path, result)]).axes
+    caption = "round (gaps: rounds left out because the processor was slower)"
+    assert axis.get_xlabel() == ("round" if left_out is None else caption)
+    assert [int(tick) for tick in axis.get_xticks()] == numbers
+
+
+def _renumbered(point: Point, first: int, left_out: int | None) -> Point:
+    """The point with rounds stored from `first` on, without the one that is number `left_out` from 1."""
+    kept = [(i, r) for i, r in enumerate(point.rounds) if i + 1 != left_out]
+    return replace(point, rounds=tuple(replace(r, index=i + first) for i, r in kept))
 
 
 def test_the_trace_shows_watts_and_whose_window_it_was(measured_sources: list[Source]) -> None:

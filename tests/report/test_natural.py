@@ -9,6 +9,7 @@ import pytest
 from compress.analysis.judging import judged
 from compress.analysis.pareto import Table, group
 from compress.records import files as result_files
+from compress.records.limit import Limit
 from compress.records.result import Result
 from compress.report.card import card
 from compress.report.charts import Source, points
@@ -34,6 +35,7 @@ def result() -> Result:
     own = factory.natural(reference.points[0], 1.0, 1.0, answer_j=0.2)
     reference = replace(reference, points=(*reference.points, replace(own, ratios=())))
     own = replace(factory.natural(made.points[0], 0.7, 0.6, answer_j=0.1), energy_j=factory.near(0.09))
+    own = replace(own, rounds=tuple(replace(r, duration_s=1.28 * r.duration_s) for r in own.rounds))
     return judged(replace(made, points=(*made.points, own), references=(reference,)))
 
 
@@ -72,7 +74,7 @@ def test_csv_has_costs_per_answer_in_the_line_of_own_texts_only(table: Table) ->
     assert float(own["latency_per_example_s"]) == pytest.approx(0.004)
     assert float(headline["latency_per_example_s"]) == pytest.approx(0.025 / 8)
     assert float(own["energy_per_example_j"]) == pytest.approx(0.09)
-    assert "on the test split's own texts: 0.6 times" in headline["verdict_sentence"]
+    assert "on the test split's own texts: 0.600 times the energy" in headline["verdict_sentence"]
 
 
 def test_an_image_model_keeps_the_headlines_cost_of_an_answer() -> None:
@@ -127,3 +129,26 @@ def test_a_tracker_names_the_point(result: Result, tmp_path: Path) -> None:
 
 def test_a_result_file_with_a_natural_point_is_read_back(result: Result, tmp_path: Path) -> None:
     assert result_files.read(result_files.write(tmp_path, result)) == result
+
+
+@pytest.fixture
+def shared(result: Result) -> Result:
+    """All texts have the headline's length: the natural point has its windows, rounds and limit."""
+    headline = replace(result.points[0], limit=Limit({"float32": 2e8}, {"float32": 1e11}))
+    own = replace(result.points[1], rounds=headline.rounds, limit=headline.limit)
+    return replace(result, points=(headline, own))
+
+
+def test_own_texts_in_the_windows_of_the_headline_are_not_printed_twice(shared: Result) -> None:
+    lines = list(describe(shared))
+    at = lines.index(f"{WORDS}: as batch 8 x length 64 (the same windows, because all texts have 64 tokens)")
+    assert lines[at + 1].startswith("  latency per example: 4.00 ms")
+    assert sum("computes" in line for line in lines) == sum("throughput" in line for line in lines) == 1
+    assert card(shared, plain=True).count("A pass computes 0.2 billion operations a batch") == 1
+
+
+def test_a_card_has_notes_on_the_measurement_with_the_measurements(result: Result) -> None:
+    noted = replace(result, notes=("quantize: auto picked int8", "other processes kept 1.6 cores busy"))
+    compression, measurements = card(noted, plain=True).partition("## Measurements")[::2]
+    assert "- quantize: auto picked int8" in compression and "cores busy" not in compression
+    assert "- other processes kept 1.6 cores busy" in measurements.partition("## Loading")[0]

@@ -192,6 +192,7 @@ def test_cards_hold_what_the_session_has_recorded(tmp_path: Path, monkeypatch: p
     assert text.startswith("text 3 ")
     assert card["rounds"]["what"] == "energy per inference, mJ"
     assert [len(pair) for pair in card["rounds"]["pairs"]] == [3] * 6
+    assert [pair[0] for pair in card["rounds"]["pairs"]] == [1, 2, 3, 4, 5, 6]
     assert card["rounds"]["pairs"][0][2] == pytest.approx(2100, rel=0.05)
     assert card["even"]["unit"] == "J"
     assert card["even"]["at"] is not None

@@ -123,6 +123,8 @@ def test_a_modelled_table_says_why_its_front_is_latency():
     table = group(factory.family())[0]
     assert table.axis == "latency"
     assert any("front is accuracy against latency, because energy is only modelled" in n for n in footnotes(table))
+    perplexity = [factory.result(accuracy=factory.accuracy(12.0, 0.01, 0.001, metric="perplexity"))]
+    assert any("front is perplexity against latency" in note for note in footnotes(group(perplexity)[0]))
     assert "energy / ref" not in rows(table)[0].cells
 
 

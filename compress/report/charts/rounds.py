@@ -10,6 +10,7 @@ from compress.analysis.verdict import Axis, point_cost, point_name
 from compress.base.config import InputError
 from compress.records.result import Point
 from compress.report.charts import Source, canvas
+from compress.report.numbers import GAPS, has_gaps, shift
 from compress.report.text import joined, plain, ratio
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def draw(sources: Sequence[Source]) -> "Figure":
     figure.subplots_adjust(hspace=space / (max(0.5, height - 1.2) / len(sources) - space))
     for plot, source in zip(plots, sources, strict=True):
         _draw(plot, source)
-    plots[-1].set_xlabel("round")
+    gaps = any(has_gaps(source.headline, source.baseline_point(source.headline)) for source in sources)
+    plots[-1].set_xlabel(f"round ({GAPS})" if gaps else "round")
     return figure
 
 
@@ -36,7 +38,7 @@ def _draw(plot: "Axes", source: Source) -> None:
     pairs = paired(ours, baseline, axis)
     if not pairs:
         raise InputError(f"{source.path}: has no rounds in common with the reference; run the recipe again")
-    numbers = [index + 1 for index, _, _ in pairs]
+    numbers = [number for number, _, _ in pairs]
     line_x = [x for number in numbers for x in (number, number, float("nan"))]
     line_y = [y for _, a, b in pairs for y in (a, b, float("nan"))]
     plot.plot(line_x, line_y, color=canvas.LIGHT, linewidth=1.2, zorder=2)
@@ -54,14 +56,18 @@ def _draw(plot: "Axes", source: Source) -> None:
 
 
 def paired(ours: Point, baseline: Point, axis: Axis) -> list[tuple[int, float, float]]:
-    """Return the index of each common round with both costs: millijoules per inference, or milliseconds per batch."""
+    """Return the number of each common round, from 1, with both costs.
+
+    They are in millijoules per inference, or milliseconds per batch.
+    """
+    first = shift(ours, baseline)
     by_round = {r.index: r for r in baseline.rounds}
     pairs = []
     for round_ in ours.rounds:
         other = by_round.get(round_.index)
         values = [] if other is None else [_scaled(round_, ours, axis), _scaled(other, baseline, axis)]
         if values and all(v is not None for v in values):
-            pairs.append((round_.index, *values))
+            pairs.append((round_.index + first, *values))
     return pairs  # type: ignore[return-value]
 
 

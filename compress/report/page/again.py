@@ -8,21 +8,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import recipes
 from compress.records.files import result_path
 from compress.records.result import Result
+from compress.report.rerun import workload_file
 from compress.spec.recipe import Recipe
 
 
 def commands(result: Result) -> list[str]:
     """Return the commands that rerun this row and verify it."""
     name = str(result.workload.get("name", ""))
-    known = f"{name}.yaml" in {path.name for path in (recipes.FOLDER / "workloads").iterdir()}
-    workload = name if known else f"{name}.yaml"
     limit = "" if result.limit is None else f" --limit {result.limit}"
     file = result_path(Path(), name, result.name, result.machine.id, result.limit)
     return [
-        f"python -m compress run {quote(f'{result.name}.yaml')} --workload {quote(workload)}{limit}",
+        f"python -m compress run {quote(f'{result.name}.yaml')} --workload {quote(workload_file(name))}{limit}",
         f"python -m compress verify {quote(str(file))}",
     ]
 

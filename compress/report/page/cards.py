@@ -6,10 +6,12 @@ from typing import Any
 from compress.analysis.among import with_adjusted
 from compress.analysis.odds import adjusted
 from compress.analysis.pareto import Table
+from compress.analysis.same import same_words
 from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
 from compress.records.result import BreakEven, Layer, Point, Reference, Result
 from compress.records.stats import Estimate
 from compress.report.factors import ENERGY, SPEED, Words, factor
+from compress.report.numbers import GAPS, has_gaps, shift
 from compress.report.page.again import commands, recipe_text
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.text import (
@@ -71,7 +73,8 @@ def _cause(result: Result) -> str:
 def _own_notes(result: Result, table: Table) -> list[str]:
     """Return the notes of a result, without those on all recipes of the table."""
     shared = set.intersection(*(set(r.notes) for r in table.results)) if len(table.results) > 1 else set()
-    return [note for note in result.notes if note not in shared]
+    same = same_words(result)
+    return [*([same] if same else []), *(note for note in result.notes if note not in shared)]
 
 
 def facts(result: Result, own: Reference | None, flips_shown: bool = False) -> list[tuple[str, str]]:
@@ -139,7 +142,7 @@ def _rounds(point: Point | None, own: Reference | None) -> Plain:
         return {"why": "no rounds were measured at the headline point"}
     ratio = point.ratio(own.name if own else "")
     axis = "latency" if ratio is None else cost_axis(ratio, point.energy_source)[0]
-    by_round = {r.index: r for r in baseline.rounds}
+    by_round, first = {r.index: r for r in baseline.rounds}, shift(point, baseline)
     pairs = []
     for ours in point.rounds:
         reference = by_round.get(ours.index)
@@ -152,9 +155,10 @@ def _rounds(point: Point | None, own: Reference | None) -> Plain:
             continue
         else:
             values = [1e3 * r.duration_s / r.batches for r in (reference, ours)]
-        pairs.append([ours.index, *(float(f"{v:.5g}") for v in values)])
+        pairs.append([ours.index + first, *(float(f"{v:.5g}") for v in values)])
     what = f"energy per {point.example}, mJ" if axis == "energy" else "latency per batch, ms"
-    return {"what": what, "pairs": pairs, "instead": axis != "energy"}
+    gaps = GAPS if has_gaps(point, baseline) else ""
+    return {"what": what, "pairs": pairs, "instead": axis != "energy", "gaps": gaps}
 
 
 def _layer(layer: Layer) -> list[Any]:

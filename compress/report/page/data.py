@@ -25,6 +25,7 @@ from compress.report.page.cards import card
 from compress.report.page.figures import Row
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, power, recorded
+from compress.report.rerun import rerun_command
 from compress.report.table import verdict_cell
 from compress.report.text import first_line, joined, plain, share
 from compress.report.use import how_to_use
@@ -111,6 +112,8 @@ def _use(result: Result, folder: Path | None) -> Plain:
     if use.code:
         following = [] if use.command is None else [use.command]
         return {"where": use.where, "code": list(use.code), "then": "Next", "commands": following}
+    if command := rerun_command(result):
+        return {"where": use.where, "code": [], "then": "To make it again", "commands": [command]}
     again = f"To make it again, save the recipe in its card as {plain(result.name)}.yaml, and run"
     return {"where": use.where, "code": [], "then": again, "commands": commands(result)[:1]}
 

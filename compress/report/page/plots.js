@@ -31,10 +31,10 @@ function times(card, chart) {
 function rounds(card, row, chart) {
   const rounds = card.rounds;
   if (!rounds.pairs.length) return unknown("no round measured both");
-  const x = rounds.pairs.map((pair) => pair[0] + 1);
+  const x = rounds.pairs.map((pair) => pair[0]);
   const data = () => [
     {
-      x: rounds.pairs.flatMap((pair) => [pair[0] + 1, pair[0] + 1, null]),
+      x: rounds.pairs.flatMap((pair) => [pair[0], pair[0], null]),
       y: rounds.pairs.flatMap((pair) => [pair[1], pair[2], null]),
       mode: "lines",
       line: { color: ink("soft"), width: 1 },
@@ -58,7 +58,7 @@ function rounds(card, row, chart) {
   ];
   return [
     chart("Cost of each round", data, () => ({
-      xaxis: { title: { text: "round" }, dtick: Math.ceil(x.length / 12) },
+      xaxis: { title: { text: rounds.gaps ? "round (" + rounds.gaps + ")" : "round" }, dtick: Math.ceil(x.length / 12) },
       yaxis: { title: { text: rounds.what }, rangemode: "tozero" },
     })),
     rounds.instead
