@@ -27,8 +27,8 @@ def print_checks(checks: Sequence[Check], console: Console, allow_undecided: boo
         workload, recipe, what, detail = (
             Text(plain(part)) for part in (check.workload, check.recipe, check.what, check.detail)
         )
-        state = Text(check.state, COLOURS.get(check.state, "bold red"))
-        rows.append([workload, recipe, what, state, detail])
+        coloured = Text(check.state, COLOURS.get(check.state, "bold red"))
+        rows.append([workload, recipe, what, coloured, detail])
     console.print(grid(titles, rows, console.width, titles.index("recipe"), box=None, pad_edge=False), crop=False)
     undecided = sum(check.state == "undecided" for check in checks)
     counts = []
