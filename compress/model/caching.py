@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+from torch import nn
 
 from compress.base.errors import InputError
 from compress.model.runtimes.graph import GraphModel
@@ -130,6 +131,47 @@ class EagerCache(Caching):
         self._cache = output.past_key_values
         found: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
         return found
+
+
+class Wrapped(nn.Module, Caching):
+    """A transformers model inside a module of its own, with another cache than transformers' dynamic one."""
+
+    def __init__(self, model: Any, cached: EagerCache) -> None:
+        super().__init__()
+        self.model = model
+        self._cached = cached
+
+    def __getattr__(self, name: str) -> Any:
+        """Return attributes of the wrapped model that the wrapper lacks: config, dtype, device ..."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("model"), name)
+
+    def reserve(self, tokens: int, rewinds: bool = False) -> None:
+        """Announce texts of at most so many tokens; `rewinds`: they are cut back to their prompts."""
+        self._cached.reserve(tokens, rewinds)
+
+    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
+        """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
+        return self._cached.prefill(ids)
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
+        return self._cached.step(ids)
+
+    def rewind(self) -> None:
+        """Cut the texts back to their prompts."""
+        self._cached.rewind()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the cache."""
+        return self._cached.cache_bytes
+
+    def bytes_with(self, tokens: int, now: int) -> int:
+        """Return the bytes of the cache with so many tokens in each text, where it has `now` at present."""
+        return self._cached.bytes_with(tokens, now)
 
 
 def caching(model: Any) -> Caching:

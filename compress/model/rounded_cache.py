@@ -8,13 +8,12 @@ A forward pass over a whole text would never read the cache, and perplexity woul
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from compress.base.errors import InputError
 from compress.model.cache_layers import RoundedLayer, State
-from compress.model.caching import Caching, EagerCache
+from compress.model.caching import EagerCache, Wrapped
 from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.stateful import StatefulModel
 
@@ -89,21 +88,14 @@ def with_rounded_cache(model: Any, kv_cache: str) -> Any:
     return RoundedCacheModel(model, BITS[kv_cache])
 
 
-class RoundedCacheModel(nn.Module, Caching):
+class RoundedCacheModel(Wrapped):
     """A causal language model whose earlier keys and values are rounded."""
 
-    def __init__(self, model: Any, bits: int) -> None:
-        super().__init__()
-        self.model = model
-        self.bits = bits
-        self._cached = _RoundedEager(model, bits)
+    _cached: _RoundedEager
 
-    def __getattr__(self, name: str) -> Any:
-        """Return attributes of the wrapped model that the wrapper lacks: config, dtype, device ..."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
+    def __init__(self, model: Any, bits: int) -> None:
+        super().__init__(model, _RoundedEager(model, bits))
+        self.bits = bits
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> Any:
         """Return the logits [batch, length, vocabulary] of texts that are read token by token through the cache.
@@ -122,24 +114,3 @@ class RoundedCacheModel(nn.Module, Caching):
     def generate(self, *args: Any, **options: Any) -> Any:
         """Return what transformers' `generate` returns, with a rounded cache."""
         return self.model.generate(*args, **{"past_key_values": self._cached.new_cache(), **options})
-
-    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
-        """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
-        return self._cached.prefill(ids)
-
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
-        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
-        return self._cached.step(ids)
-
-    def rewind(self) -> None:
-        """Cut the texts back to their prompts."""
-        self._cached.rewind()
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of the cache."""
-        return self._cached.cache_bytes
-
-    def bytes_with(self, tokens: int, now: int) -> int:
-        """Return the bytes of the cache with so many tokens in each text."""
-        return self._cached.bytes_with(tokens, now)

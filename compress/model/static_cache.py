@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 import torch._dynamo
-from torch import nn
 from transformers import StaticCache
 from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
 
 from compress.base.errors import InputError
-from compress.model.caching import Caching, EagerCache
+from compress.model.caching import EagerCache, Wrapped
 from compress.model.runtimes.compiled import Compiler, compile_model, compile_step
 from compress.model.runtimes.graph import GraphModel
 
@@ -174,20 +173,13 @@ class _StaticEager(EagerCache):
         return found[:, -1:]
 
 
-class StaticCacheModel(nn.Module, Caching):
+class StaticCacheModel(Wrapped):
     """A causal language model with a static cache."""
 
-    def __init__(self, model: Any, compiled: bool, backend: Compiler = "inductor") -> None:
-        super().__init__()
-        self.model = model
-        self._cached = _StaticEager(model, compiled, backend)
+    _cached: _StaticEager
 
-    def __getattr__(self, name: str) -> Any:
-        """Return attributes of the wrapped model that the wrapper lacks: config, dtype, device ..."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
+    def __init__(self, model: Any, compiled: bool, backend: Compiler = "inductor") -> None:
+        super().__init__(model, _StaticEager(model, compiled, backend))
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **options: Any) -> Any:
         """Return the model's output for whole texts [batch, length], which are read without the cache."""
@@ -197,34 +189,9 @@ class StaticCacheModel(nn.Module, Caching):
         """Return what transformers' `generate` returns, with its own static cache."""
         return self.model.generate(*args, **{"cache_implementation": "static", **options})
 
-    def reserve(self, tokens: int, rewinds: bool = False) -> None:
-        """Announce texts of at most so many tokens; `rewinds`: they are cut back to their prompts."""
-        self._cached.reserve(tokens, rewinds)
-
-    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
-        """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
-        return self._cached.prefill(ids)
-
     def append(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [batch, 1] to the texts and return the logits [batch, 1, vocabulary].
 
         Raises RuntimeError if the cache is full.
         """
         return self._cached.append(ids)
-
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
-        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
-        return self._cached.step(ids)
-
-    def rewind(self) -> None:
-        """Cut the texts back to their prompts."""
-        self._cached.rewind()
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of the cache, which are allocated for all tokens."""
-        return self._cached.cache_bytes
-
-    def bytes_with(self, tokens: int, now: int) -> int:
-        """Return the bytes of the cache, whatever number of tokens it holds."""
-        return self._cached.bytes_with(tokens, now)
