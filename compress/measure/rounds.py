@@ -26,6 +26,7 @@ from compress.measure.decode import Decoding, Stopping, called
 from compress.measure.disturbance import allowance, least_disturbed, severity, usual
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
+from compress.measure.latency import run_for, whole
 from compress.measure.limits import limit
 from compress.measure.models import Shelf, end_tokens, load_of
 from compress.records.limit import Limit
@@ -175,6 +176,8 @@ class Rounds:
         """Measure a runner's window of one round, and repeat it while it is disturbed."""
         if not self.bench.shelf.together:
             self._warm_up_alone(spec)
+        if index == 0 and spec.runtime == "compile":
+            self._meet_every_shape(spec)
         before = throttled()
         attempts: list[Window] = []
         while True:
@@ -207,6 +210,11 @@ class Rounds:
         used = {spec.name: self.used[spec.name] for spec in self.live}
         rounds, mixed = full_speed.at_full_speed(used, self._all)
         return {name: [window for window in group if window.index in rounds] for name, group in used.items()}, mixed
+
+    def _meet_every_shape(self, spec: Spec) -> None:
+        """Run every batch once, so that a compiled model compiles what the warm-up did not meet."""
+        batches = self.batches(spec)
+        run_for(self.runnable(spec), batches, 0.0, self.bench.sync, least=len(batches), multiple=whole(batches))
 
     def _count(self, spec: Spec) -> None:
         """Count the work of a batch; the model is loaded, and no figure uses this round."""
