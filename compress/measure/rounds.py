@@ -79,12 +79,11 @@ class Rounds:
     lengths: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Tokens of the requests of a pass, of models that stop by themselves."""
     windows: int = 0
-    """Windows after the first round."""
     repeats: int = 0
     disturbed: int = 0
     """Windows in a row, up to the last one, that were disturbed."""
     quiet: int = 0
-    """Windows after the first round that were not."""
+    """Windows that were not; those of the first round, which is not looked at, count as such."""
     starved: list[str] = field(default_factory=list)
     """Runners that ran out of memory."""
     own: dict[str, warmup.Batches] = field(default_factory=dict)
@@ -184,7 +183,8 @@ class Rounds:
             window = self._window(spec, repeat=bool(attempts))
             attempts.append(replace(window, index=index, order=order, attempt=len(attempts)))
             now = usual(self.used[spec.name], [*self._all, *attempts])
-            self.windows += index > 0
+            self.windows += 1
+            self.quiet += index == 0
             if index == 0:
                 self._count(spec)
             if index == 0 or not self._to_repeat(severity(window, now)):
