@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,9 +156,13 @@ def answer(model: Any, name: str) -> torch.Tensor:
 
 
 def in_fresh_process(folders: dict[str, str], out: Path) -> dict[str, torch.Tensor]:
-    """Answers of these artifacts in one process that knows only their folders."""
+    """Answers of these artifacts in one process that knows only their folders, on as many threads as here.
+
+    Sums over several threads are rounded otherwise.
+    """
     command = [sys.executable, "-c", CHILD, json.dumps(folders), str(out)]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300, env=threads)
     assert done.returncode == 0, done.stderr[-2000:]
     answers: dict[str, torch.Tensor] = load_file(out)
     return answers
