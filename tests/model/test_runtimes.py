@@ -313,7 +313,7 @@ def test_compiling_without_a_compiler_says_what_to_install(monkeypatch: pytest.M
         runtimes.prepare(made_models.bert(), "compile")
 
 
-def test_every_one_of_many_compiled_models_runs_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_one_of_many_compiled_models_runs_compiled() -> None:
     """Models of transformers share the function that they enter through, and with it dynamo's count of variants."""
     ran: list[int] = []
 
@@ -327,24 +327,25 @@ def test_every_one_of_many_compiled_models_runs_compiled(monkeypatch: pytest.Mon
 
         return backend
 
-    for name in ("recompile_limit", "accumulated_recompile_limit", "fail_on_recompile_limit_hit"):
-        monkeypatch.setattr(torch._dynamo.config, name, getattr(torch._dynamo.config, name))
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)  # of torch's own 8: fewer models exceed it
-    torch._dynamo.reset()
-    models = [
-        compiled.compile_model(MODELS["bert"](layers=1), fixed=number % 2 == 1, backend=noting(number))
-        for number in range(3)
-    ]
-    with torch.no_grad():
-        for _ in range(2):
-            for number, model in enumerate(models):
-                for size, length in ((4, 12), (1, 12), (3, 7)):
-                    ran.clear()
-                    model(**batch("bert", size, length))
-                    assert ran == [number]
-        monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
-        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # and not in silence, if ever
-            models[1](**batch("bert", 5, 5))
+    limits = torch._dynamo.config
+    names = ("recompile_limit", "accumulated_recompile_limit", "fail_on_recompile_limit_hit")
+    # of torch's own limit of 8: fewer models exceed it
+    with limits.patch({name: getattr(limits, name) for name in names} | {"recompile_limit": 3}):
+        torch._dynamo.reset()
+        models = [
+            compiled.compile_model(MODELS["bert"](layers=1), fixed=number % 2 == 1, backend=noting(number))
+            for number in range(3)
+        ]
+        with torch.no_grad():
+            for _ in range(2):
+                for number, model in enumerate(models):
+                    for size, length in ((4, 12), (1, 12), (3, 7)):
+                        ran.clear()
+                        model(**batch("bert", size, length))
+                        assert ran == [number]
+            limits.recompile_limit = 1
+            with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # and not in silence, if ever
+                models[1](**batch("bert", 5, 5))
     torch._dynamo.reset()
 
 

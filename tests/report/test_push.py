@@ -253,7 +253,8 @@ def test_a_repository_that_cannot_be_is_one_error(
 ) -> None:
     path = result_files.write(tmp_path / "results", artifact[1])
     code, _, err = run("push", path, "--repo", repo)
-    assert code == 2 and "expected user/name" in err and "\x1b" not in err
+    expected = "expected user/name" if repo else "empty text after --repo"
+    assert code == 2 and expected in err and "\x1b" not in err
     assert hub.requests == 0
 
 
