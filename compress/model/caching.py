@@ -8,10 +8,10 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch import nn
 
 from compress.base.errors import InputError
 from compress.model.runtimes.graph import GraphModel
+from compress.model.wrapper import Wrapper
 
 
 class Caching(ABC):
@@ -133,20 +133,12 @@ class EagerCache(Caching):
         return found
 
 
-class Wrapped(nn.Module, Caching):
+class Wrapped(Wrapper, Caching):
     """A transformers model inside a module of its own, with another cache than transformers' dynamic one."""
 
     def __init__(self, model: Any, cached: EagerCache) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self._cached = cached
-
-    def __getattr__(self, name: str) -> Any:
-        """Return attributes of the wrapped model that the wrapper lacks: config, dtype, device ..."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
 
     def reserve(self, tokens: int, rewinds: bool = False) -> None:
         """Announce texts of at most so many tokens; `rewinds`: they are cut back to their prompts."""

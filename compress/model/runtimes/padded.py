@@ -6,26 +6,18 @@ input_ids [batch, length] --pad on the right--> [batch, padded_to] --model--> lo
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import pad
 
 from compress.base.config import InputError
+from compress.model.wrapper import Wrapper
 
 
-class Padded(nn.Module):
+class Padded(Wrapper):
     """A text classifier that pads its inputs to one length and masks the padding."""
 
     def __init__(self, model: Any, padded_to: int) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.padded_to = padded_to
-
-    def __getattr__(self, name: str) -> Any:
-        """Return attributes of the wrapped model that the wrapper lacks: config, dtype, device ..."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
 
     def forward(self, input_ids: torch.Tensor, **batch: Any) -> Any:
         """Return the model's output for texts [batch, length]. Raises InputError for longer ones."""
