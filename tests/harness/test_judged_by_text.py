@@ -72,8 +72,9 @@ def test_answers_and_greedy_text_are_in_the_result(task: str, variant: str, tmp_
     assert found.accuracy.estimate.n == 30
     assert found.accuracy.flip_rate is not None and found.accuracy.mcnemar_p is not None
     assert (found.generation.prompts, found.generation.new_tokens) == (16, 32)
-    native = "bf16" if computes_bf16(torch.device("cpu")) else "fp32"
-    assert found.generation.reference == f"{native} eager"
+    native = computes_bf16(torch.device("cpu"))
+    slower = any(note.startswith("bf16 eager costs more than fp32 eager") for note in found.notes)
+    assert found.generation.reference == ("bf16 eager" if native and not slower else "fp32 eager")
     assert found.generation.changed is not None and found.generation.changed.value > 0.5
     (file,) = (tmp_path / "results" / "own").glob("prune_half-*.json")
     assert verify(file).differences == ()
