@@ -69,6 +69,8 @@ class Dataset(Config):
     """Split, or file in the folder or in the hub's repository, for calibration and training."""
     test: str = "test"
     """Split, or file in the folder or in the hub's repository, for evaluation."""
+    test_examples: Annotated[int, Field(ge=2)] | None = Field(default=None, exclude_if=_unset)
+    """Judge on this many evenly spaced examples of the test split, in every run; training is not limited."""
     text: str = "text"
     """Column of the text."""
     text_pair: str | None = None

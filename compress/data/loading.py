@@ -14,6 +14,7 @@ from compress.data.checkpoints.folder import unknown_tokenizer
 from compress.data.locate import architecture_problem, folder_of
 from compress.data.source import Source, Split
 from compress.data.tasks import task_of
+from compress.data.workload import Workload
 
 if TYPE_CHECKING:
     import datasets
@@ -116,7 +117,8 @@ def _first_line(error: BaseException) -> str:
 def load_examples(
     source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None, dense: Any = None
 ) -> "datasets.Dataset":
-    """Return the prepared examples of a split. `limit` takes evenly spaced ones: the first may share a class.
+    """Return the prepared examples of a split. `limit` takes evenly spaced ones: the first may share a class. Of the
+    test split there are at most the workload's `test_examples`.
 
     With `dense`, the dense model's tokenizer, they are the examples that it gives, in the tokens of `processor`.
     """
@@ -125,6 +127,7 @@ def load_examples(
     quiet_when_piped()
     workload = source.workload if split == "test" else source.workload.of_training
     raw = tables.load(source, split)
+    limit = judged(workload, limit) if split == "test" else limit
     task = task_of(workload.task)
     if not task.joins_rows:
         raw = spaced(raw, limit)
@@ -165,6 +168,11 @@ def training_examples(
 def forget_training() -> None:
     """Free the memory of the training examples."""
     _training.clear()
+
+
+def judged(workload: Workload, limit: int | None) -> int | None:
+    """Return how many examples of the test split are used at most: by this limit, and by the workload."""
+    return min((each for each in (limit, workload.dataset.test_examples) if each is not None), default=None)
 
 
 def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":

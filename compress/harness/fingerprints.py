@@ -49,7 +49,7 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
         "windows": True,
         "stride": True,
         "normalization": True,
-        "dataset": {"path", "test"},
+        "dataset": {"path", "test", "test_examples"},
     }
     settings = source.workload.model_dump(mode="json", exclude=excluded)
     content = [settings, source.resolved["model_content"], source.resolved["dataset_content"]]

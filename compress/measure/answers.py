@@ -19,7 +19,7 @@ def answers(job: Job, runner: LoadedModel, batch_size: int, most: int | None = N
 
         loaded = lm_eval_task.load(asked)
         lm = harness_model(runner.model, runner.processor, device, batch_size, job.workload.max_length)
-        limits = [each for each in (job.limit, most) if each is not None]
+        limits = [each for each in (loading.judged(job.workload, job.limit), most) if each is not None]
         return harness_evaluation(lm, loaded, batch_size, min(limits, default=None))
     examples = loading.spaced(split_examples(job, runner), most)
     task = task_of(job.workload.task)

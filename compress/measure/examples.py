@@ -59,6 +59,6 @@ def _examples(job: Job, numbers: Sequence[int]) -> tuple[Example, ...]:
     columns = [column for field in fields if (column := getattr(job.workload.dataset, field))]
     if not numbers or not columns or job.workload.harness_task is not None:  # the harness has its own examples
         return tuple(Example(number, None) for number in numbers)
-    chosen = loading.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
+    chosen = loading.spaced(tables.load(job.source, "test"), loading.judged(job.workload, job.limit)).select(numbers)
     texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)
     return tuple(Example(number, text[:TEXT]) for number, text in zip(numbers, texts, strict=True))

@@ -14,11 +14,14 @@ import pytest
 from huggingface_hub import constants
 
 from compress.base.config import InputError
+from compress.base.device import CPU
 from compress.base.yaml import parse_yaml
 from compress.data import hub, loading, locate, tables, template
 from compress.data import split_files as files
 from compress.data.dataset import Dataset
 from compress.data.workload import Workload, names
+from compress.harness import fingerprints
+from compress.records.machine import describe
 from tests.helpers import ROOT, assets, bert, sentences, tokenizer, write_workload
 
 Make = Callable[..., Workload]
@@ -72,6 +75,20 @@ def test_resolving_folders_imports_no_torch(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_workload_judges_some_examples_of_a_large_test_split_and_trains_on_all(folder: Path) -> None:
+    own, some = workload(folder), workload(folder, test_examples=7)
+    every = list(examples(own)["input_ids"])
+    assert len(every) > 20
+    assert list(examples(some)["input_ids"]) == [every[index * len(every) // 7] for index in range(7)]
+    assert len(examples(some, limit=3)) == 3 and len(examples(some, limit=10)) == 7
+    assert len(examples(some, "train")) == len(examples(own, "train"))
+    inputs = [fingerprints.transform_inputs(locate.resolve(each), describe(CPU)) for each in (own, some)]
+    assert inputs[0] == inputs[1]  # the same models, judged otherwise
+    assert locate.resolve(some).digest != locate.resolve(own).digest
+    with pytest.raises(InputError, match="test_examples: 1"):
+        workload(folder, test_examples=1)
 
 
 def test_the_digest_changes_with_model_data_and_settings_and_with_nothing_else(folder: Path) -> None:
