@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from compress.analysis.comparison import Comparison, compared
 from compress.base.config import InputError
+from compress.base.console import say
 from compress.base.ranks import processes
 from compress.harness.plan import Options
 from compress.harness.run import run_all
@@ -27,6 +28,10 @@ def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
         raise InputError(f"compare: expected one process, got {processes()}; train with run first")
     one, two = run_all(recipes, options)
     if one.error is None and two.error is None and one.session != two.session:
+        say(
+            f"{one.name} and {two.name} come from two sessions, whose speeds may differ: "
+            "both are measured again together"
+        )
         one, two = run_all(recipes, replace(options, fresh=True, rebuild=False))
     for result in (one, two):
         if result.error is not None:

@@ -34,7 +34,11 @@ class Recording:
 
 
 def test_a_second_engine_is_one_line_of_a_table(
-    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked_sessions: None
+    workload: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forked_sessions: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     events: list[str] = []
     monkeypatch.setitem(engine.ENGINES, "recording", Recording(events))
@@ -47,6 +51,7 @@ def test_a_second_engine_is_one_line_of_a_table(
     assert events == ["references", "turn"]
     compared = compare(recipes, options)
     assert events == ["references", "turn"] * 3  # the second recipe, then both together
+    assert "one and two come from two sessions, whose speeds may differ: both are measured" in capsys.readouterr().err
     assert compared.point.ratios[0].latency.n == 2
 
 
