@@ -1,11 +1,12 @@
 """Fixtures shared by all tests: a made workload, no network, and measuring that waits only for its own worker's."""
 
 import atexit
+import gc
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ else:  # the workers that this process starts share it
     atexit.register(shutil.rmtree, os.environ["COMPRESS_TEST_EXPORTS"], ignore_errors=True)
 os.environ["COMPRESS_CACHE"] = tempfile.mkdtemp(prefix="cache-")  # neither the user's own nor that of an earlier suite
 atexit.register(shutil.rmtree, os.environ["COMPRESS_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seldom_collected() -> Iterator[None]:
+    """Leave what a file imported and compiled out of later collections, each of which takes over a second otherwise."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

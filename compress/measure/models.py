@@ -134,9 +134,9 @@ class Shelf:
         """Free the memory of these models."""
         from compress.base.devices import release_memory
 
-        for name in names:
-            self._loaded.pop(name, None)
-        release_memory()
+        gone = [name for name in names if self._loaded.pop(name, None) is not None]
+        if gone:  # collecting takes a tenth of a second, in every round
+            release_memory()
 
 
 def in_turn_reason(job: Job, memory: Mapping[str, Memory]) -> str | None:
