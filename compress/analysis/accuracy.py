@@ -4,7 +4,6 @@ Outcomes are kept per example, so that two models are compared on the same examp
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.analysis import metrics
+from compress.analysis import chance, metrics
 from compress.analysis.resampled import Columns, Resampled, bootstrap, difference, differing, relative_difference
 from compress.analysis.soundness import unsound_reference
 from compress.base.config import InputError
@@ -27,6 +26,15 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 SLOW_RESAMPLES = 200  # for metrics that call a module for every resample
+OF_SUMS = ("perplexity", "entity_f1", "token_accuracy")
+"""Metrics that are ratios of sums over examples, which resample quickly."""
+ANSWERS = ("prediction", "answer")
+"""Outcomes that differ where two models answer an example differently."""
+NO_MCNEMAR = {
+    "nll": "a language model's blocks have no single answer",
+    "tp": "entities and words of an example are counted, not the example as right or wrong",
+}
+"""Outcome -> reason why no answer is right or wrong as a whole."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,16 @@ def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, w
 
 def flips(ours: Evaluation, other: Evaluation) -> float | None:
     """Return the fraction of examples on which two models answer differently; None without discrete answers."""
-    if "prediction" not in ours.outcomes:
+    column = next((name for name in ANSWERS if name in ours.outcomes), None)
+    if column is None:
         return None
-    pairs = zip(ours.outcomes["prediction"], other.outcomes["prediction"], strict=True)
-    return sum(a != b for a, b in pairs) / len(ours.outcomes["prediction"])
+    pairs = zip(ours.outcomes[column], other.outcomes[column], strict=True)
+    return sum(a != b for a, b in pairs) / len(ours.outcomes[column])
+
+
+def resamples(metric: str) -> int:
+    """Return the number of resamples behind the intervals of a metric that is not an accuracy."""
+    return RESAMPLES if metric in OF_SUMS else SLOW_RESAMPLES
 
 
 def summarise(
@@ -85,11 +99,13 @@ def summarise(
         reasons["delta"] = "this is the reference"
         over_chance, few = _over_chance(ours, metric, constant, seed, settings)
         reasons |= {"over_chance": few} if few else {}
-    elif "prediction" in ours.outcomes:
-        p_value = stats.sign_p(*stats.discordant(_correct(ours), _correct(reference)))
-        flip_rate = flips(ours, reference)
     else:
-        reasons["flip_rate"] = reasons["mcnemar_p"] = "a language model's blocks have no single answer"
+        flip_rate = flips(ours, reference)
+        if "prediction" in ours.outcomes:
+            p_value = stats.sign_p(*stats.discordant(_correct(ours), _correct(reference)))
+        else:
+            why = next((reason for name, reason in NO_MCNEMAR.items() if name in ours.outcomes), "it has no answers")
+            reasons |= {"mcnemar_p": why} | ({"flip_rate": why} if flip_rate is None else {})
     return Accuracy(
         metric=Path(metric).stem,
         estimate=resampled.estimate,
@@ -155,10 +171,10 @@ def _estimates(
         if reference is not None:
             delta = stats.paired_difference(*stats.discordant(right, _correct(reference)), len(right))
         return Resampled(stats.wilson(sum(right), len(right)), delta, {})
-    columns, others = _columns(ours), None if reference is None else _columns(reference)
+    columns, others = _columns(ours, metric), None if reference is None else _columns(reference, metric)
     relative = metrics.unit(metric) == "percent"
     if metric == "perplexity":
-        return bootstrap(columns, others, _perplexity, seed, RESAMPLES, relative)
+        return bootstrap(columns, others, _perplexity, seed, resamples(metric), relative)
 
     for evaluation in (ours, reference):
         if evaluation is not None:
@@ -168,13 +184,15 @@ def _estimates(
         others,
         metrics.resampler(metric, ours.outcomes, settings),
         seed,
-        SLOW_RESAMPLES,
+        resamples(metric),
         relative,
     )
 
 
-def _columns(evaluation: Evaluation) -> Columns:
-    return {key: np.asarray(values, dtype=np.float64) for key, values in evaluation.outcomes.items()}
+def _columns(evaluation: Evaluation, metric: str) -> Columns:
+    """Return the outcomes that the metric reads, as arrays."""
+    outcomes = evaluation.outcomes
+    return {name: np.asarray(outcomes[name], dtype=np.float64) for name in metrics.read_by(metric, outcomes)}
 
 
 def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
@@ -184,18 +202,8 @@ def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
 
 def _constant(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> Evaluation | None:
     """Return the best model that gives every example the same answer; None if the metric or task has none."""
-    if metric not in metrics.NAMES or "reference" not in ours.outcomes:
-        return None
-    references = ours.outcomes["reference"]
-    counts = Counter(references)
-    classes = sorted(counts, key=lambda value: (-counts[value], value))  # the most frequent wins a tie
-    constants = [
-        replace(ours, outcomes={"prediction": [answer] * len(references), "reference": references})
-        for answer in classes
-    ]
-    if metric != "f1":  # all have the same correlation
-        return constants[0]
-    return max(constants, key=lambda evaluation: metrics.compute(metric, evaluation.outcomes, settings))
+    answers = chance.constant(ours.outcomes, metric, settings)
+    return None if answers is None else replace(ours, outcomes=answers)
 
 
 def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any], constant: Evaluation | None) -> float | None:
@@ -220,14 +228,13 @@ def _over_chance(
         return None, ""
     difference = _estimates(ours, metric, constant, seed, settings).delta
     if difference is not None:
-        difference = stats.no_surer(difference, *differing(_columns(ours), _columns(constant)))
-    references = ours.outcomes["reference"]
-    rest = len(references) - max(Counter(references).values())
+        difference = stats.no_surer(difference, *differing(_columns(ours, metric), _columns(constant, metric)))
+    rest, are = chance.few(ours.outcomes, metric)
     if stats.sign_p(rest, 0) <= 1 - stats.CONFIDENCE:
         return difference, ""
+    count = len(next(iter(ours.outcomes.values())))
     return difference, (
-        f"only {rest} of {len(references)} examples are not of the most frequent class: too few to show that any model "
-        "is better than one constant answer"
+        f"only {rest} of {count} examples {are}: too few to show that any model is better than one constant answer"
     )
 
 

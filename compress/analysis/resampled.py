@@ -119,14 +119,27 @@ def _delta(value: float, other: float, differences: Sequence[float], n: int, sam
 def differing(own: Columns, baseline: Columns) -> tuple[int, int, int]:
     """Count the examples that only own answers correctly, only baseline, and both wrongly but differently.
 
-    For a language model: the examples on which own has the larger loss, the smaller loss, and 0.
+    For a language model: the examples on which own has the larger loss, the smaller loss, and 0. For tags of words: the
+    examples on which own makes fewer errors, more errors, and as many but other ones.
     """
     if "prediction" in own:
         our_hits, their_hits = (model["prediction"] == model["reference"] for model in (own, baseline))
         wrong = ~our_hits & ~their_hits & (own["prediction"] != baseline["prediction"])
         return int((our_hits & ~their_hits).sum()), int((their_hits & ~our_hits).sum()), int(wrong.sum())
-    larger, smaller = own["nll"] > baseline["nll"], own["nll"] < baseline["nll"]
-    return int(larger.sum()), int(smaller.sum()), 0
+    if "nll" in own:
+        larger, smaller = own["nll"] > baseline["nll"], own["nll"] < baseline["nll"]
+        return int(larger.sum()), int(smaller.sum()), 0
+    ours, theirs = _errors(own), _errors(baseline)
+    others = np.any([own[name] != baseline[name] for name in own], axis=0)
+    return int((ours < theirs).sum()), int((ours > theirs).sum()), int((others & (ours == theirs)).sum())
+
+
+def _errors(columns: Columns) -> np.ndarray:
+    """Return the errors of each example: false and missed entities, or else words with a wrong tag."""
+    if "tp" in columns:
+        errors: np.ndarray = columns["predicted"] + columns["gold"] - 2 * columns["tp"]
+        return errors
+    return columns["words"] - columns["right"]
 
 
 def _same(own: Columns, baseline: Columns) -> bool:

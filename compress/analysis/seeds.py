@@ -25,7 +25,11 @@ from compress.records import stats
 from compress.records.accuracy import Accuracy, SeedAccuracy
 from compress.records.stats import Estimate
 
-RANGES = {"accuracy": (0.0, 1.0), "f1": (0.0, 1.0), "matthews_correlation": (-1.0, 1.0), "perplexity": (1.0, math.inf)}
+RANGES = {
+    **dict.fromkeys(("accuracy", "f1", "entity_f1", "token_accuracy"), (0.0, 1.0)),
+    "matthews_correlation": (-1.0, 1.0),
+    "perplexity": (1.0, math.inf),
+}
 """Metric -> its smallest and largest value, at which an interval ends."""
 TWO = math.sqrt(2)
 """Standard deviation of the difference of two trainings, over that of one."""

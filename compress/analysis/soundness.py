@@ -5,6 +5,13 @@ These are pure functions over results and need no torch.
 
 from compress.records.result import UNITS, Accuracy
 
+FLOORS = {
+    "accuracy": "always answering the majority class",
+    "entity_f1": "naming no entity",
+    "token_accuracy": "always answering the most frequent tag",
+}
+"""Metric -> the model that has learned nothing, if it has a name."""
+
 
 def unsound_reference(accuracy: Accuracy, name: str) -> str | None:
     """Return why a reference does not do the task itself, or None if it does.
@@ -43,6 +50,4 @@ def floor_words(metric: str, chance: float) -> str:
     """Return the metric of a model that has learned nothing, as half a sentence."""
     if metric == "perplexity":
         return f"a uniform guess over the vocabulary gives {chance:,.0f}"
-    if metric == "accuracy":
-        return f"always answering the majority class gives {chance:.3f}"
-    return f"the best constant answer gives {chance:.3f}"
+    return f"{FLOORS.get(metric, 'the best constant answer')} gives {chance:.3f}"

@@ -14,7 +14,8 @@ NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "und
 
 
 class Csv(Config):
-    """Format of csv and tsv files; unset fields are detected from the whole file."""
+    """Format of csv and tsv files; unset fields are detected from the whole file. Of conll and iob2 files, only
+    columns and encoding are read."""
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between two fields; detected among comma, semicolon, tab and vertical bar."""
@@ -23,7 +24,7 @@ class Csv(Config):
     encoding: str | None = None
     """Encoding of the text, such as latin-1; detected: utf-8, and utf-16 or utf-32 with a byte order mark."""
     columns: tuple[str, ...] | None = None
-    """Names of the columns of files without a header; unset: the first line names them."""
+    """Names of the columns of files without a header, of conll and iob2 too; unset: the first line names them."""
 
     @field_validator("separator")
     @classmethod
@@ -60,7 +61,7 @@ class Dataset(Config):
     """Location and columns of the examples."""
 
     path: Annotated[str, Field(min_length=1)]
-    """Hub id, a folder or a file (parquet, csv, tsv, jsonl, json, txt, also gzipped), or offline:NAME."""
+    """Hub id, a folder or a file (parquet, csv, tsv, jsonl, json, txt, conll, iob2, also gzipped), or offline:NAME."""
     name: str | None = None
     """Configuration of a hub data set."""
     revision: str | None = None
@@ -72,11 +73,12 @@ class Dataset(Config):
     test_examples: Annotated[int, Field(ge=2)] | None = Field(default=None, exclude_if=_unset)
     """Judge on this many evenly spaced examples of the test split, in every run; training is not limited."""
     text: str = "text"
-    """Column of the text."""
+    """Column of the text, or of the list of words."""
     text_pair: str | None = None
     """Column of the second text of a pair."""
     label: str = "label"
-    """Column of the class: a number, or a name that the model's configuration lists."""
+    """Column of the class, or of the list of tags, one a word: a number, or a name that the model's configuration
+    lists."""
     labels: Literal["ids", "names"] | None = Field(default=None, exclude_if=_unset)
     """Meaning of numbers in the label column: class ids or class names of the model; required if both fit."""
     choices: str = Field(default="choices", exclude_if=_as_default("choices"))
@@ -88,7 +90,7 @@ class Dataset(Config):
     image: str = "image"
     """Column of the image or its file name; `file_name` if the table has no such column."""
     csv: Csv | None = Field(default=None, exclude_if=_unset)
-    """Format of csv and tsv files; detected if unset."""
+    """Format of csv, tsv, conll and iob2 files; detected if unset."""
 
     @field_validator("train", "test")
     @classmethod

@@ -2,7 +2,7 @@
 
 A split `test` of a folder is one of these, in the folder itself or in its `data` folder:
 
-    test.csv                        one table (parquet, csv, tsv, jsonl, json, txt; text also gzipped)
+    test.csv                        one table (parquet, csv, tsv, jsonl, json, txt, conll, iob2; text also gzipped)
     test-00000-of-00002.parquet ... all its shards
     test/                           tables of one kind, or pictures: in class folders, or listed in one table
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from compress.base.config import InputError
 from compress.base.reading import irregular
 
-KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt")
+KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt", ".conll", ".iob2")
 PACKED = ".gz"
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 SHARD = re.compile(

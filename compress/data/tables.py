@@ -1,4 +1,4 @@
-"""Raw examples of a split from parquet, csv, tsv, jsonl, json and txt files, folders, pictures, and the hub.
+"""Raw examples of a split from parquet, csv, tsv, jsonl, json, txt, conll and iob2 files, folders, pictures, the hub.
 
 A split is a file in the folder (`test: dev.tsv`), or a name by the rules of `split_files`. A single file holds the test
 split only.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
 from compress.data.dataset import Dataset
-from compress.data.formats import delimited, image_folders, json_rows, parquet
+from compress.data.formats import conll, delimited, image_folders, json_rows, parquet
 from compress.data.formats.parquet import one_line
 from compress.data.formats.readers import read_files
 from compress.data.look_alike import look_alike
@@ -62,14 +62,15 @@ def _shared(test: SplitFiles, train: SplitFiles) -> tuple[Path, Path] | None:
 
 
 def dialects(path: Path, spec: Dataset) -> dict[str, str]:
-    """Return a description of the dialect of each csv and tsv file of the test split."""
+    """Return a description of the dialect of each csv, tsv, conll and iob2 file of the test split."""
     if path.is_file():
         files: tuple[Path, ...] = (path,)
     else:
         split = split_files(path, spec.test)
         files = split.tables if split else ()
     tables = {file.name: delimited.read(file, spec.csv) for file in files if kind(file) in delimited.SEPARATORS}
-    return {name: f"{len(table.rows)} rows, {table.dialect}" for name, table in tables.items()}
+    tagged = {file.name: conll.read(file, spec.csv).dialect for file in files if kind(file) in conll.KINDS}
+    return {name: f"{len(table.rows)} rows, {table.dialect}" for name, table in tables.items()} | tagged
 
 
 def columns(path: Path, split: str) -> list[str]:
@@ -127,17 +128,22 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
 
 
 def places(source: "Source", split: "Split") -> Callable[[int], str]:
-    """Return a function that names the place of a row of a split: file and line of json rows, else its number."""
+    """Return a function that names the place of a row of a split: file and line of text with rows, else its number."""
     path, spec = Path(source.dataset), source.workload.dataset
     name = spec.train if split == "train" else spec.test
     if source.resolved["dataset_revision"] or name is None:
         return "row {}".format
     data_files = SplitFiles((path,)) if path.is_file() else split_files(path, name)
     files = data_files.tables if data_files else ()
-    if not all(kind(file) in JSON for file in files):
+    if not all(kind(file) in (*JSON, *conll.KINDS) for file in files):
         return "row {}".format
-    listed = [f"{file.name} line {line}" for file in files for line in json_rows.lines(file, [spec.text])]
+    listed = [f"{file.name} line {line}" for file in files for line in _lines(file, spec)]
     return lambda row: listed[row]
+
+
+def _lines(file: Path, spec: Dataset) -> Sequence[int]:
+    """Return the line of every row of a json file, or the first line of every sentence."""
+    return conll.read(file, spec.csv).lines if kind(file) in conll.KINDS else json_rows.lines(file, [spec.text])
 
 
 def _from_hub(source: "Source", name: str) -> "datasets.Dataset":

@@ -42,8 +42,8 @@ class Workload(Config):
     dataset: Dataset
     """Location and columns of the examples."""
     metric: str = ""
-    """accuracy, f1, matthews_correlation, perplexity, lm_eval:TASK of lm-evaluation-harness, or the path of a metric
-    module; unset: the task's default."""
+    """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, lm_eval:TASK of
+    lm-evaluation-harness, or the path of a metric module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")

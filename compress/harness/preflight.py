@@ -136,7 +136,8 @@ def _metric_fits(source: Source, examples: Any) -> None:
         lm_eval_task.load(asked)
         return
     sample, count = task_of(source.workload.task).sample_outcomes, 0 if examples is None else len(examples)
-    labels = examples["labels"] if count and "labels" in examples.column_names else None
+    one_each = count and "reference" in sample and "labels" in examples.column_names
+    labels = examples["labels"] if one_each else None
     metrics.check(source.workload.metric_name, sample, labels, count)
 
 

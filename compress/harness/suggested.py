@@ -57,8 +57,8 @@ def _fitting(skeleton: Any, task: str) -> Iterator[Recipe]:
     machine = machines.describe(pick(AUTO))
     device = torch_device(machine.target)
     for recipe in map(Recipe.load, recipes.names()):
-        if task_of(Workload.load(recipe.workload).task).auto_model != task_of(task).auto_model:
-            continue
+        if task_of(Workload.load(recipe.workload).task).first_recipe != task_of(task).first_recipe:
+            continue  # recipes of another kind of model: encoders of texts or of images, language models
         try:
             supported_runtime(recipe, machine, task)
             check_native(recipe, machine)

@@ -36,7 +36,7 @@ def evaluate(
     rows = task.rows(examples)
     lengths = task.lengths(rows)
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    collected: dict[str, list[float]] = {}
+    collected: dict[str, list[Any]] = {}
     finite, outputs = True, None
     with torch.no_grad(), bar(f"evaluating {label}", len(order)) as running:
         for done in range(0, len(order), batch_size):
@@ -57,8 +57,8 @@ def evaluate(
     return Evaluation(answers, finite, batch_size, outputs=outputs, remark=examples.info.description)
 
 
-def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:
-    original = [math.nan] * len(values)
+def _restore(values: Sequence[Any], order: Sequence[int]) -> list[Any]:
+    original: list[Any] = [math.nan] * len(values)
     for position, index in enumerate(order):
         original[index] = values[position]
     return original

@@ -23,7 +23,7 @@ def check_padding(bundle: Bundle, place: str) -> None:
     """
     task = task_of(bundle.task)
     is_stored_low_bit = bool(bundle.layers) or getattr(bundle.model, "is_quantized", False)
-    if bundle.examples is None or task.per_token or not task.has_lengths or is_stored_low_bit:
+    if bundle.examples is None or task.generates or not task.has_lengths or is_stored_low_bit:
         return
     examples = bundle.examples(SAMPLE)
     lengths = task.lengths(examples)
@@ -46,9 +46,12 @@ def check_padding(bundle: Bundle, place: str) -> None:
 
 
 def _logits(bundle: Bundle, rows: list[dict[str, object]]) -> torch.Tensor:
-    """Return the logits [rows, labels] of one padded batch, in fp32 on the CPU."""
-    batch = task_of(bundle.task).collate(rows, bundle.processor)
+    """Return the logits [rows, labels] of one padded batch, in fp32 on the CPU; of its tokens, if each has logits."""
+    task = task_of(bundle.task)
+    batch = task.collate(rows, bundle.processor)
     inputs = {name: value.to(bundle.device) for name, value in batch.items() if name != "labels"}
     with torch.no_grad():
         logits: torch.Tensor = bundle.model(**inputs).logits
+    if task.per_token:
+        logits = logits[inputs["attention_mask"].bool()]
     return logits.float().cpu()

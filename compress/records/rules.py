@@ -14,6 +14,8 @@ UNITS: dict[str, Unit] = {
     "f1": "points",
     "matthews_correlation": "points",
     "perplexity": "percent",
+    "entity_f1": "points",
+    "token_accuracy": "points",
 }
 """Built-in metric -> unit of its differences."""
 MOST_ROUNDS = 1000

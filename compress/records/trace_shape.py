@@ -30,8 +30,17 @@ INDICES = {
     "duration_ns", "point", "round", "attempt", "example", "batch", "order", "cpu_ns", "stolen_ns", "foreign_ns",
     "switches", "cpu_khz", "cpu_ops", "device_mhz", "device_processes", "device_events",
 }  # fmt: skip
-OUTCOMES = ({"prediction", "reference"}, {"nll", "tokens"})
-NEEDED = {"accuracy": OUTCOMES[0], "f1": OUTCOMES[0], "matthews_correlation": OUTCOMES[0], "perplexity": OUTCOMES[1]}
+OUTCOMES = ({"prediction", "reference"}, {"nll", "tokens"}, {"tp", "predicted", "gold", "right", "words"})
+NEEDED = {
+    "accuracy": OUTCOMES[0],
+    "f1": OUTCOMES[0],
+    "matthews_correlation": OUTCOMES[0],
+    "perplexity": OUTCOMES[1],
+    "entity_f1": OUTCOMES[2],
+    "token_accuracy": OUTCOMES[2],
+}
+PARTS = (("tp", "predicted"), ("tp", "gold"), ("right", "words"))
+"""Pairs of counts of an example, of which the first is at most the second."""
 
 
 def check_table(name: str, table: "pa.Table") -> None:
@@ -132,6 +141,14 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
             raise ValueError(f"outcomes of {runner.name} are missing")
         if any(not value >= 1 for key in ("tokens", "bytes") for value in columns.get(key, ())):
             raise ValueError(f"{runner.name} has blocks without tokens")
+        if OUTCOMES[2] <= set(columns) and not _are_counts(columns):
+            raise ValueError(f"{runner.name} has counts below 0, or more hits than entities or words")
         lengths |= {len(values) for values in columns.values()}
     if lengths != {max(lengths)} or not max(lengths):
         raise ValueError("runners were evaluated on different examples")
+
+
+def _are_counts(columns: Mapping[str, Sequence[float]]) -> bool:
+    """Return whether the counts of all examples are at least 0, and hits at most what they are part of."""
+    pairs = ((hits, total) for part, whole in PARTS for hits, total in zip(columns[part], columns[whole], strict=True))
+    return all(0 <= hits <= total for hits, total in pairs)

@@ -2,7 +2,8 @@
 
 A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It receives
 the per-example outcomes that its features name: `predictions` and `references` for classification, `nll`, `tokens` and
-`bytes` for language modelling. Its module, or its class for the first two, may state
+`bytes` for language modelling, `tp`, `predicted`, `gold`, `right` and `words` for tags of words. Its module, or its
+class for the first two, may state
 
     higher_is_better = False     smaller is better; default: larger is better
     scale = 100                  points are hundredths of this value (1 for a fraction); unset: losses are relative
@@ -55,6 +56,11 @@ def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Ma
     if metric not in METRICS:
         return own.resampler(file_of(metric), f"metric {metric}", outcomes, settings)
     return lambda columns: _score(METRICS[metric], columns, settings)
+
+
+def read_by(metric: str, outcomes: Outcomes) -> tuple[str, ...]:
+    """Return the outcomes that a metric reads; all of them for a user's metric."""
+    return METRICS[metric].columns if metric in METRICS else tuple(outcomes)
 
 
 def _score(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> float:

@@ -73,11 +73,27 @@ def perplexity(nll: np.ndarray, tokens: np.ndarray) -> float:
     return math.exp(mean) if mean < 700 else math.inf  # exp(710) overflows a double
 
 
+def entity_f1(tp: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> float:
+    """Return 2 TP / (predicted + gold) over the entities of all examples: the micro average of seqeval.
+
+    Counts [n] are summed before dividing, so an example counts by its entities. 0 without any entity.
+    """
+    named = float(predicted.sum() + gold.sum())
+    return 2 * float(tp.sum()) / named if named else 0.0
+
+
+def token_accuracy(right: np.ndarray, words: np.ndarray) -> float:
+    """Return the fraction of words with the right tag, over the words of all examples."""
+    return float(right.sum() / words.sum())
+
+
 CLASSES, LANGUAGE = ("prediction", "reference"), ("nll", "tokens")
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, CLASSES),
     "f1": Metric(f1, CLASSES, f1_classes),
     "matthews_correlation": Metric(matthews_correlation, CLASSES),
     "perplexity": Metric(perplexity, LANGUAGE, higher_is_better=False),
+    "entity_f1": Metric(entity_f1, ("tp", "predicted", "gold")),
+    "token_accuracy": Metric(token_accuracy, ("right", "words")),
 }
 """Metrics of this package by name. Their units are in `records.result.UNITS`, for reading results alone."""

@@ -147,8 +147,8 @@ def _kind(feature: Any) -> str:
 
 
 def _classes(feature: Any) -> list[str] | None:
-    """Return the names of a column's classes, by id; None for a column without classes."""
-    return getattr(feature, "names", None)
+    """Return the names of the classes in a column, by id, also those of its lists; None for one without classes."""
+    return getattr(getattr(feature, "feature", feature), "names", None)
 
 
 def _described(feature: Any) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.data.dataset import Dataset
-from compress.data.formats import delimited, json_rows, parquet, text_files
+from compress.data.formats import conll, delimited, json_rows, parquet, text_files
 from compress.data.formats.parquet import one_line
 from compress.data.split_files import kind, unknown_kind
 
@@ -47,6 +47,8 @@ def _read(file: Path, spec: Dataset) -> dict[str, list[Any]]:
     if kind(file) == ".txt":
         text, _ = text_files.read(file)
         return {"text": [text.replace("\r\n", "\n").replace("\r", "\n")] if text else []}
+    if kind(file) in conll.KINDS:
+        return conll.read(file, spec.csv).columns
     if kind(file) in delimited.SEPARATORS:
         table = delimited.read(file, spec.csv)
         return {name: [row[index] for row in table.rows] for index, name in enumerate(table.columns)}

@@ -14,6 +14,7 @@ TASKS: dict[str, str] = {
     "causal-lm": "compress.data.tasks.causal_lm",
     "multiple-choice": "compress.data.tasks.multiple_choice",
     "cloze": "compress.data.tasks.cloze",
+    "token-classification": "compress.data.tasks.token_classification",
 }
 """Name -> module, whose `TASK` declares the task."""
 

@@ -42,6 +42,15 @@ class Labels:
     """Note for readers of the results on the mapping; empty if there is none."""
 
 
+class Unmapped(InputError):
+    """Labels that are neither names nor ids of the model."""
+
+    def __init__(self, problem: str, label: str):
+        super().__init__(problem)
+        self.label = label
+        """The first of them, as `text_of` returns it."""
+
+
 @dataclass(frozen=True)
 class Classes:
     """The model's classes, and the place of the labels for errors."""
@@ -64,21 +73,35 @@ class Classes:
 def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None) -> Labels:
     """Return the labels of a column. Raises InputError if their meaning is ambiguous."""
     require_column(raw, column, "label")
+    names = getattr(raw.features[column], "names", None)
+    return mapped(list(raw[column]), names, column, config, reading, raw.info.builder_name == CLASS_FOLDERS)
+
+
+def mapped(
+    values: Sequence[Any],
+    names: Sequence[str] | None,
+    column: str,
+    config: Any,
+    reading: Reading | None = None,
+    named: bool = False,
+) -> Labels:
+    """Return the ids of labels; `names` are the data's own names of its ids. `named`: prefer names over ids.
+
+    Raises Unmapped for a label that the model does not have, and InputError if their meaning is ambiguous.
+    """
     model = Classes(f"label column {column!r}", class_names(config))
     _refuse_contradiction(model, config, reading)
-    values: Sequence[Any] = list(raw[column])
     for row, value in enumerate(values):
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"{model.place}, row {row}: {value!r} is neither a number nor a label of the model")
-    names = getattr(raw.features[column], "names", None)
     if names is None:
         shown: dict[str, str] = {}
         for value in values:
-            shown.setdefault(_text(value), repr(value))
-        ids = _meaning(shown, shown, model, reading, named=raw.info.builder_name == CLASS_FOLDERS)
+            shown.setdefault(text_of(value), repr(value))
+        ids = _meaning(shown, shown, model, reading, named=named)
         truth = model.unnamed and {label.casefold() for label in shown} <= set(TRUTH)
         note = "the model does not name its classes; true is read as class 1, false as class 0" if truth else ""
-        return Labels([ids[_text(value)] for value in values], note)
+        return Labels([ids[text_of(value)] for value in values], note)
     if values and min(values) < 0:
         raise InputError(_hidden_label(model.place, min(values)))
     if values and max(values) >= len(names):
@@ -155,7 +178,11 @@ def _meaning(
             f"{model.place}: {label!r} names several classes of the model: {' and '.join(several)}; write ids or whole "
             f"names into the data, or {NAME_THEM}"
         )
-    raise InputError(_unmapped(labels, by_name or by_id, shown, model, reading, context))
+    known = by_name or by_id
+    unknown = [label for label in labels if label not in known] or labels
+    numbers = all(_number(label) is not None for label in labels) and reading != "names"
+    first = max(unknown, key=lambda label: _number(label) or 0) if numbers else unknown[0]
+    raise Unmapped(_unmapped(labels, first, shown, model, reading, context), first)
 
 
 def _called_by_numbers(labels: Sequence[str], names: Sequence[str]) -> bool:
@@ -220,13 +247,13 @@ def _by_id(labels: Sequence[str], count: int) -> dict[str, int]:
 
 def _unmapped(
     labels: Sequence[str],
-    known: Mapping[str, int],
+    first: str,
     shown: Mapping[str, str],
     model: Classes,
     reading: Reading | None,
     context: Sequence[str],
 ) -> str:
-    """Return the error text for labels that are neither names nor ids of the model."""
+    """Return the error text for labels of which `first` is neither a name nor an id of the model."""
     numbers = [number for label in labels if (number := _number(label)) is not None]
     if len(numbers) == len(labels) and reading != "names":
         if min(numbers) < 0:
@@ -236,7 +263,6 @@ def _unmapped(
             f"{model.place}: label {max(numbers)}, but the model has {count} labels (0 to {count - 1}), "
             f"which are {model.listed}"
         )
-    first = next((label for label in labels if label not in known), labels[0])
     remedy = "write numbers"
     if len(context) == len(model.names):  # the data's ids have names
         pairs = _listed([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
@@ -251,7 +277,7 @@ def _hidden_label(place: str, lowest: int) -> str:
     return f"{place}: label {lowest} (hidden labels); expected a split with labels"
 
 
-def _text(value: str | float) -> str:
+def text_of(value: str | float) -> str:
     """Return a label as text, independent of its type."""
     if isinstance(value, bool):
         return str(value).lower()

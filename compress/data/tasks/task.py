@@ -30,6 +30,10 @@ class WorkloadView(Protocol):
         """Columns of the data."""
 
     @property
+    def metric_name(self) -> str:
+        """The metric that judges the model."""
+
+    @property
     def max_length(self) -> int:
         """Longest input, in tokens."""
 
@@ -87,6 +91,13 @@ TEXT_PAIR = Column(
     "text_pair", "text", ("text_pair", "sentence2", "hypothesis", "question2", "context"), True, "a second text"
 )
 IMAGE = Column("image", "image", ("image", "img", "picture", "pixel_values", "file", "file_name", "path"))
+TOKENS = Column("text", "text", ("tokens", "words", "token", "word", "text"), described="the list of words")
+TAGS = Column(
+    "label",
+    "label",
+    ("ner_tags", "tags", "ner", "labels", "pos_tags", "upos", "chunk_tags", "label"),
+    described="the list of tags",
+)
 LABEL = Column("label", "label", ("label", "labels", "target", "class", "category", "sentiment"))
 
 
@@ -131,7 +142,8 @@ class Task:
     sample_outcomes: Mapping[str, Sequence[float]]
     """Synthetic outcomes of a few examples; a metric fits the task if it is defined on them.
 
-    They include prediction and reference, or nll and tokens: readers of traces need one of these pairs."""
+    They include prediction and reference, nll and tokens, or the counts of entities and words: readers of traces need
+    one of these."""
     headline: OperatingPoint
     """Default headline point of a workload; without a sequence_length, inputs have no length in tokens."""
     first_recipe: str
@@ -151,7 +163,7 @@ class Task:
     """collate(examples, processor): one batch, padded to its longest, with `labels`; the rest are a graph's inputs."""
     fixed: Callable[["datasets.Dataset", Any, OperatingPoint, int, int], list[dict[str, "torch.Tensor"]]]
     """fixed(examples, processor, point, count, seed): batches of exactly this shape of real data, without labels."""
-    outcomes: Callable[["torch.Tensor", Batch], dict[str, list[float]]]
+    outcomes: Callable[["torch.Tensor", Batch], dict[str, list[Any]]]
     """outcomes(logits, batch): outcomes of every row of a batch; without `answers`, columns as in `sample_outcomes`."""
     losses: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
     """losses(logits, labels): [examples] summed losses and [examples] counts of what they sum, float64."""
@@ -166,7 +178,7 @@ class Task:
     the tokens of another one. Their scores can be compared: they are of the same text, by the dense model's tokens."""
     rows: Callable[["datasets.Dataset"], "datasets.Dataset"] = same
     """rows(examples): the rows that are evaluated, one or several per example."""
-    answers: Callable[[Outcomes, "datasets.Dataset"], Outcomes] = final
+    answers: Callable[[Mapping[str, Sequence[Any]], "datasets.Dataset"], Outcomes] = final
     """answers(outcomes, examples): per-example outcomes from those of all rows, columns as in `sample_outcomes`."""
     settings: tuple[str, ...] = ()
     """Fields of a workload that only this task and its like have, of those in `workload.OF_SOME_TASKS`."""

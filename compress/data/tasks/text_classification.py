@@ -34,20 +34,21 @@ def load_processor(location: str, **options: Any) -> Any:
     from the first token answers wrongly with it.
     """
     processor = texts.load_processor(location, **options)
-    processor.padding_side = _side(processor)
+    processor.padding_side = side(processor)
     return processor
 
 
-def _side(processor: Any) -> str:
+def side(processor: Any) -> str:
+    """Return the side on which texts are padded."""
     return "left" if LEFT in type(processor).__name__ else "right"
 
 
-def _padding_note(processor: Any) -> str:
+def padding_note(processor: Any) -> str:
     """Return a note if the tokenizer was saved with padding on the other side; else nothing."""
-    side = _side(processor)
-    if processor.init_kwargs.get("padding_side") in (None, side):
+    own = side(processor)
+    if processor.init_kwargs.get("padding_side") in (None, own):
         return ""
-    return f"texts are padded on the {side}, not as its tokenizer_config.json sets, which is for generation"
+    return f"texts are padded on the {own}, not as its tokenizer_config.json sets, which is for generation"
 
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
@@ -72,7 +73,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     special = set(processor.all_special_ids)
     if all(token in special for row in encoded["input_ids"] for token in row):
         raise InputError(f"all {len(rows)} texts are empty, or have only unknown tokens; expected text of its language")
-    note = "; ".join(filter(None, (labels.note, _padding_note(processor))))
+    note = "; ".join(filter(None, (labels.note, padding_note(processor))))
     columns |= {name: encoded[name] for name in INPUTS if name in encoded}
     return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
 
@@ -81,10 +82,13 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
     """Return one padded batch: input_ids [batch, longest], attention_mask, (token_type_ids), labels [batch]."""
     import torch
 
+    return padded(examples, processor) | {"labels": torch.tensor([example["labels"] for example in examples])}
+
+
+def padded(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
+    """Return the inputs of examples, padded on the side that the model expects: [batch, longest] each."""
     rows = [{name: example[name] for name in INPUTS if name in example} for example in examples]
-    batch = dict(processor.pad(rows, padding_side=_side(processor), return_tensors="pt"))
-    batch["labels"] = torch.tensor([example["labels"] for example in examples])
-    return batch
+    return dict(processor.pad(rows, padding_side=side(processor), return_tensors="pt"))
 
 
 def fixed(

@@ -6,7 +6,8 @@
          + attention_weight * difference of their attention scores           TinyBERT, arXiv:1909.10351
          + relation_weight * difference of self-attention relations          MiniLMv2, arXiv:2012.15828
 
-Language models are compared at every predicted token, classifiers once per example. Padding is excluded everywhere.
+Language models are compared at every predicted token, taggers of words at every judged one, classifiers once per
+example. Padding is excluded everywhere.
 """
 
 import contextlib

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from compress.analysis.accuracy import RESAMPLES as METRIC_RESAMPLES
-from compress.analysis.accuracy import SLOW_RESAMPLES
+from compress.analysis.accuracy import resamples
 from compress.analysis.dominance import COST_MARGIN
 from compress.analysis.loss import margin_words
 from compress.analysis.net import IDLE_ERROR
@@ -138,11 +137,10 @@ def _metric(table: Table) -> Iterator[Statement]:
         yield Statement("The interval of the accuracy is Wilson's score interval", ("Wilson 1927",))
         yield Statement("That of its difference is the score interval of paired proportions", ("Tango 1998",))
     else:
-        count = METRIC_RESAMPLES if accuracy.metric == "perplexity" else SLOW_RESAMPLES
         yield Statement(
             f"The intervals of {accuracy.metric} and of its difference are percentile bootstraps over examples, of "
-            f"{count:,} resamples; with fewer than {FEW} differing outcomes, whose sign test is not significant, the "
-            "interval of the difference contains 0",
+            f"{resamples(accuracy.metric):,} resamples; with fewer than {FEW} differing outcomes, whose sign test is "
+            "not significant, the interval of the difference contains 0",
             ("Efron 1979",),
         )
     if any(result.accuracy and result.accuracy.seeds for result in table.results):

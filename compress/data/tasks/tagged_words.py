@@ -1,0 +1,98 @@
+"""Read the words of examples and their tags as ids of the model; a row that is not both is refused by its number.
+
+Tags are names or ids, by the rules of `labels`: names decide if the data's order of tags is not the model's.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compress.base.config import InputError
+from compress.data.bad_rows import BadRows
+from compress.data.dataset import Dataset
+from compress.data.tasks import labels
+from compress.data.tasks.class_names import class_names
+from compress.data.tasks.labels import Unmapped, require_column
+
+if TYPE_CHECKING:
+    import datasets
+
+LONGEST = 60
+"""Longest value in an error, in characters."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Examples of words with a tag each."""
+
+    words: list[list[str]]
+    tags: list[list[int]]
+    """The model's id of the tag of every word."""
+    names: list[str]
+    """Names of the model's tags by id; the data's, if the model has none."""
+    note: str
+    """Note for readers of the results on how ids were found; empty if there is none."""
+
+
+def read(raw: "datasets.Dataset", spec: Dataset, config: Any) -> Tagged:
+    """Return the words and tags of raw examples. Raises BadRows for rows that are no tagged words."""
+    require_column(raw, spec.text, "text")
+    require_column(raw, spec.label, "label")
+    words, given = list(raw[spec.text]), list(raw[spec.label])
+    own = getattr(getattr(raw.features[spec.label], "feature", None), "names", None)
+    pairs = enumerate(zip(words, given, strict=True))
+    refuse((row, why) for row, pair in pairs if (why := _problem(*pair, own)) is not None)
+    flat = [tag for tags in given for tag in tags]
+    try:
+        found = labels.mapped(flat, own, spec.label, config, spec.labels)
+    except Unmapped as error:
+        raise BadRows((row, str(error)) for row, tags in enumerate(given) if error.label in _texts(tags, own)) from None
+    ids = iter(found.ids)
+    return Tagged(words, [[next(ids) for _ in tags] for tags in given], _names(config, own), found.note)
+
+
+def _texts(tags: Sequence[Any], own: Sequence[str] | None) -> set[str]:
+    """Return the tags as texts: the data's names of ids, if it has them."""
+    return {labels.text_of(tag if own is None else own[tag]) for tag in tags}
+
+
+def _names(config: Any, own: Sequence[str] | None) -> list[str]:
+    """Return the names of the model's tags; `own` are the data's. Raises InputError if two have the same name."""
+    names = class_names(config)
+    if own is not None and labels.Classes("", names).unnamed and len(own) == len(names):
+        names = [str(name) for name in own]
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"config.json id2label: {count} classes are called {name!r}; expected different names")
+    return names
+
+
+def _problem(words: Any, tags: Any, names: Sequence[str] | None) -> str | None:
+    """Return why a row is no example, or None."""
+    for what, values, kinds in (("tokens", words, str), ("tags", tags, str | int)):
+        if not isinstance(values, list):
+            return f"its {what} are {shown(values)}; expected a list, which csv and tsv cannot hold"
+        if wrong := [each for each in values if not isinstance(each, kinds) or isinstance(each, bool)]:
+            return f"its {what} contain {shown(wrong[0])}; expected {'words' if what == 'tokens' else 'names or ids'}"
+    if not words:
+        return "it has no tokens; expected at least one: remove the row"
+    if len(words) != len(tags):
+        return f"it has {len(words)} tokens, but {len(tags)} tags; expected one tag for each token"
+    if lowest := min((tag for tag in tags if isinstance(tag, int) and tag < 0), default=None):
+        return f"its tags contain {lowest}, as in hidden test sets; expected a split with tags"
+    if names is not None and (highest := max(tags)) >= len(names):
+        return f"its tags contain {highest}, but the data's metadata names {len(names)} tags; correct the metadata"
+    return None
+
+
+def shown(value: Any) -> str:
+    """Return a value as text for an error."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def refuse(problems: Iterable[tuple[int, str]]) -> None:
+    """Raise BadRows for rows with problems: (row, reason) pairs."""
+    if found := list(problems):
+        raise BadRows(found)
