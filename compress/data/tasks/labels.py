@@ -180,8 +180,8 @@ def _meaning(
         )
     known = by_name or by_id
     unknown = [label for label in labels if label not in known] or labels
-    numbers = all(_number(label) is not None for label in labels) and reading != "names"
-    first = max(unknown, key=lambda label: _number(label) or 0) if numbers else unknown[0]
+    are_ids = all(_number(label) is not None for label in labels) and reading != "names"
+    first = max(unknown, key=lambda label: _number(label) or 0) if are_ids else unknown[0]
     raise Unmapped(_unmapped(labels, first, shown, model, reading, context), first)
 
 

@@ -26,16 +26,20 @@ if TYPE_CHECKING:
     import datasets
     import torch
 
-NO_SPACE = "add_prefix_space"
-"""Setting of byte-level tokenizers, without which words lose the space before them."""
+SPACED = ("RobertaTokenizer", "LongformerTokenizer", "BartTokenizer", "GPT2Tokenizer", "DebertaTokenizer")
+"""Tokenizers that took words only with `add_prefix_space` before transformers 5, so models are trained with it."""
 
 
 def load_processor(location: str, **options: Any) -> Any:
-    """Return the tokenizer stored with the model, set to tokenize words as parts of a text."""
+    """Return the tokenizer stored with the model, set to tokenize words as in a text, with the space before them."""
     processor = text_classification.load_processor(location, **options)
-    if getattr(processor, NO_SPACE, None) is False:
-        processor = text_classification.load_processor(location, **options, **{NO_SPACE: True})
+    if _drops_spaces(processor):
+        processor = text_classification.load_processor(location, **options, add_prefix_space=True)
     return processor
+
+
+def _drops_spaces(processor: Any) -> bool:
+    return type(processor).__name__.removesuffix("Fast") in SPACED and processor.add_prefix_space is False
 
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
@@ -67,11 +71,10 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     """
     import datasets
 
-    if not getattr(processor, "is_fast", False) or getattr(processor, NO_SPACE, None) is False:
-        raise InputError(
-            "the model's tokenizer does not map tokens to words; expected a fast tokenizer (tokenizer.json), loaded "
-            f"with {NO_SPACE}=True if it has this setting"
-        )
+    if not getattr(processor, "is_fast", False):
+        raise InputError("the model's tokenizer has no tokenizer.json; the words of tokens need a fast tokenizer")
+    if _drops_spaces(processor):
+        raise InputError("the model's tokenizer drops the space before a word; load it with add_prefix_space=True")
     found = read(raw, workload.dataset, config)
     words, tags = found.words, found.tags
     encoded = processor(words, is_split_into_words=True, truncation=True, max_length=workload.max_length)
