@@ -24,6 +24,7 @@ from compress.spec.recipe import Recipe
 from tests import forked
 from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
+from tests.tagged import write_tagged
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
@@ -137,6 +138,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     (place / "my-data").mkdir()
     for split, count, seed in (("train", 64, 1), ("test", 60, 2)):
         datasets.Dataset.from_dict(sentences(count, seed)).to_parquet(place / "my-data" / f"{split}.parquet")
+    write_tagged(place / "tagged")
+    (place / "tagged" / "model").rename(place / "my-tagger")
+    (place / "tagged" / "data").rename(place / "my-entities")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

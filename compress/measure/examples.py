@@ -6,6 +6,7 @@ Their shortened texts are stored with the raw samples. Images and blocks of lang
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compress.analysis.accuracy import ANSWERS
 from compress.data import loading
 from compress.data.tasks import task_of
 from compress.measure.job import Job, judged_against
@@ -35,11 +36,12 @@ def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
 
     The list is empty for tasks without discrete answers.
     """
-    expected = outcomes[reference].get("prediction", ())
+    column = next((name for name in ANSWERS if name in outcomes[reference]), "")
+    expected = outcomes[reference].get(column, ())
     different = {
         number
         for runner in outcomes.values()
-        for number, (answer, expected_answer) in enumerate(zip(runner.get("prediction", ()), expected, strict=False))
+        for number, (answer, expected_answer) in enumerate(zip(runner.get(column, ()), expected, strict=False))
         if answer != expected_answer
     }
     return sorted(different)
@@ -60,5 +62,10 @@ def _examples(job: Job, numbers: Sequence[int]) -> tuple[Example, ...]:
     if not numbers or not columns or job.workload.harness_task is not None:  # the harness has its own examples
         return tuple(Example(number, None) for number in numbers)
     chosen = loading.spaced(tables.load(job.source, "test"), loading.judged(job.workload, job.limit)).select(numbers)
-    texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)
+    texts = (" | ".join(_text(row[column]) for column in columns) for row in chosen)
     return tuple(Example(number, text[:TEXT]) for number, text in zip(numbers, texts, strict=True))
+
+
+def _text(value: Any) -> str:
+    """Return a text, or the words of one."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -45,11 +45,12 @@ function changed(card, row) {
   const sentence = make(
     "p",
     {},
-    `Of ${flips.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} became right` +
-      (both ? `, ${both} have another wrong answer.` : "."),
+    flips.sentence ||
+      `Of ${flips.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} became right` +
+        (both ? `, ${both} have another wrong answer.` : "."),
   );
   if (!flips.rows.length) return [sentence];
-  const words = ["now wrong", "now right", "wrong both times"];
+  const words = flips.words || ["now wrong", "now right", "wrong both times"];
   const rows = flips.rows.map(([number, text, gold, before, after, kind]) =>
     make(
       "tr",
