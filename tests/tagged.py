@@ -32,8 +32,11 @@ def tokenizer(kind: Any = None) -> Any:
     )  # fmt: skip
 
 
-def sentences(count: int, seed: int) -> dict[str, list[Any]]:
-    """Made sentences of names, cities of one or two words, and fillers; tags as names."""
+def sentences(count: int, seed: int, untagged: float = 0.0) -> dict[str, list[Any]]:
+    """Made sentences of names, cities of one or two words, and fillers; tags as names.
+
+    A share of the words is `untagged`, so that no model finds all entities and no others.
+    """
     draw = random.Random(seed)
     tokens, tags = [], []
     for _ in range(count):
@@ -43,7 +46,7 @@ def sentences(count: int, seed: int) -> dict[str, list[Any]]:
         parts[draw.randrange(4, 8)] = city
         parts = parts[: draw.randrange(3, 9)]
         tokens.append([word for words, _ in parts for word in words])
-        tags.append([tag for _, names in parts for tag in names])
+        tags.append(["O" if draw.random() < untagged else tag for _, names in parts for tag in names])
     return {"tokens": tokens, "ner_tags": tags}
 
 
@@ -96,7 +99,7 @@ def write_tagged(folder: Path, model: Any = None, names: tuple[str, ...] = TAGS,
     (folder / "data").mkdir(exist_ok=True)
     numbered = datasets.List(datasets.ClassLabel(names=list(names)))
     for split, count, seed in (("train", 96, 1), ("test", 60, 2)):
-        data = sentences(count, seed)
+        data = sentences(count, seed, untagged=0.1)
         data["ner_tags"] = [[names.index(tag) for tag in tags] for tags in data["ner_tags"]]
         rows = datasets.Dataset.from_dict(data).cast_column("ner_tags", numbered)
         rows.to_parquet(folder / "data" / f"{split}.parquet")
