@@ -42,6 +42,16 @@ def test_classes_in_another_order_are_refused_with_the_shard(tmp_path: Path) -> 
         parquet.read(shards(tmp_path, named(["bad", "good"]), plain))
 
 
+def test_lists_of_classes_in_another_order_are_refused_too(tmp_path: Path) -> None:
+    def tagged(names: list[str]) -> Any:
+        tags = datasets.List(datasets.ClassLabel(names=names))
+        return datasets.Dataset.from_dict({"tags": [[0, 1]]}, features=datasets.Features({"tags": tags})).data.table
+
+    assert parquet.read(shards(tmp_path, tagged(["O", "B-A"]), tagged(["O", "B-A"])))["tags"] == [[0, 1], [0, 1]]
+    with pytest.raises(InputError, match=r"column 'tags' holds classes B-A, O, that of .* classes O, B-A; expected"):
+        parquet.read(shards(tmp_path, tagged(["O", "B-A"]), tagged(["B-A", "O"])))
+
+
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [

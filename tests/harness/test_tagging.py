@@ -185,7 +185,7 @@ def test_a_student_is_compared_at_judged_tokens_only() -> None:
 REFUSED = {
     "llama.cpp": ("runtime", "llama.cpp", "causal language models only; the task is token-classification"),
     "static cache": ("kv_cache", "static", "token-classification"),
-    "fixed padding": ("padding", "fixed", "is of token-classification, whose batches need no padding"),
+    "fixed padding": ("padding", "fixed", "is of token-classification, whose batches keep their own shapes"),
     "vocabulary": ("steps", "[{method: prune, structure: vocabulary}]", "expected a language model"),
 }
 

@@ -339,3 +339,22 @@ def test_a_missing_column_is_one_sentence_unless_it_was_never_written(name: str,
     pq.write_table(table.append_column(column, table.column(column)), file)
     with pytest.raises(InputError, match=f"{name}.parquet: "):
         trace.read(folder)
+
+
+COUNTS = {"tp": [1.0, 0.0], "predicted": [1.0, 1.0], "gold": [2.0, 1.0], "right": [3.0, 4.0], "words": [4.0, 4.0]}
+
+
+@pytest.mark.parametrize("metric", ["entity_f1", "token_accuracy"])
+def test_counts_of_tags_are_read_if_hits_are_at_most_what_they_are_part_of(metric: str, tmp_path: Path) -> None:
+    judged = JudgedBy(("fp32 eager",), "fp32 eager", metric, 0)
+
+    def counted(**changes: list[float]) -> Session:
+        trace.write(
+            tmp_path / "a", replace(WHOLE, runners=(replace(FIRST, outcomes=COUNTS | changes),), judged_by=judged)
+        )
+        return trace.read(tmp_path / "a")
+
+    assert counted().runners[0].outcomes == COUNTS
+    for name, values in {"tp": [2.0, 0.0], "gold": [0.0, 1.0], "right": [5.0, 4.0], "words": [4.0, -1.0]}.items():
+        with pytest.raises(InputError, match="has counts below 0, or more hits than entities or words"):
+            counted(**{name: values})

@@ -251,6 +251,33 @@ def test_a_language_models_card_lists_the_blocks_that_changed_most(
     assert found["blocks"][0] == [1, 10, "2.0000", "2.5000"]
 
 
+@pytest.mark.parametrize("metric", ["entity_f1", "token_accuracy"])
+def test_a_taggers_card_lists_examples_with_other_tags_and_their_counts(
+    metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = measured_results(monkeypatch, tmp_path)
+    session = Traces(tmp_path).session(results[0].session)
+    assert session is not None
+    before = {"tp": [2, 1, 0, 1], "predicted": [2, 1, 1, 1], "gold": [2, 2, 1, 1], "right": [9, 8, 7, 6],
+              "words": [9, 9, 9, 9], "answer": [1, 2, 3, 4]}  # fmt: skip
+    after = {**before, "tp": [1, 2, 0, 1], "predicted": [2, 2, 1, 1], "right": [8, 9, 7, 6], "answer": [5, 6, 7, 4]}
+    columns = {
+        name: {key: np.array(values, float) for key, values in each.items()}
+        for name, each in ((factory.FP32, before), ("ours", after))
+    }
+    monkeypatch.setattr(session, "outcomes", lambda name: columns.get(name, columns["ours"]))
+    accuracy = factory.accuracy(0.8, metric=metric)
+    found = flips(session, replace(results[0], accuracy=accuracy), factory.FP32)
+    assert found["counts"] == [1, 1, 1]
+    assert found["sentence"].endswith("1 with more errors, 1 with fewer, 1 with as many.")
+    expected = {
+        "entity_f1": ["2 entities", "2 right, 0 false", "1 right, 1 false", 0],
+        "token_accuracy": ["9 words", "9 right", "8 right", 0],
+    }
+    assert found["rows"][0][0] == 0 and found["rows"][0][2:] == expected[metric]
+    assert [row[0] for row in found["rows"]] == [0, 1, 2]
+
+
 def test_the_recipe_in_a_card_is_the_recipe(tmp_path: Path) -> None:
     recipe = Recipe.load("bert_prune_distill_int8")
     file = tmp_path / f"{recipe.name}.yaml"
@@ -262,6 +289,8 @@ def test_flipped_examples_are_those_any_model_answered_unlike_the_reference() ->
     outcomes = {"ref": {"prediction": [0.0, 1.0, 1.0, 0.0]}, "a": {"prediction": [0.0, 0.0, 1.0, 0.0]},
                 "b": {"prediction": [1.0, 1.0, 1.0, 0.0]}, "lm": {"nll": [1.0]}}  # fmt: skip
     assert session_examples.flips(outcomes, "ref") == [0, 1]
+    tagged = {"ref": {"tp": [1.0, 1.0], "answer": [3.0, 4.0]}, "a": {"tp": [1.0, 1.0], "answer": [3.0, 5.0]}}
+    assert session_examples.flips(tagged, "ref") == [1]
 
 
 @pytest.mark.parametrize(

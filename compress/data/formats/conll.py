@@ -83,7 +83,8 @@ def _sentences(lines: Sequence[str], separator: str | None) -> list[Sentence]:
         else:
             width = width or len(fields)
             if len(fields) != width:
-                raise Malformed(f"{len(fields)} columns ({line[:60]!r}), where the first word has {width}", number)
+                columns = "one column" if len(fields) == 1 else f"{len(fields)} columns"
+                raise Malformed(f"{columns} ({line[:60]!r}), where the first word has {width}", number)
             if width < 2:
                 raise Malformed(f"one column ({line[:60]!r}); expected a word and its tag, by tabs or spaces", number)
             words.append((number, fields))
