@@ -99,6 +99,16 @@ def test_the_datas_order_of_tags_is_not_the_models(kind: str) -> None:
     assert scored(examples, [[0, 1, 3, 4, 0, 0]]) == {"entity_f1": 1.0, "token_accuracy": 1.0}
 
 
+def test_numbers_in_another_order_than_the_models_are_refused_if_o_shows_it() -> None:
+    words, tags = [["old", "house", "in", "river"]], [[0, 0, 0, 3]]
+    said = "as ids of the model 3 of 4 words are B-LOC; expected mostly O: write the names into the data, or set"
+    with pytest.raises(InputError, match=said):
+        prepared(words, tags, model=OTHER_ORDER)
+    assert prepared(words, tags, model=OTHER_ORDER, labels="ids")["tags"] == tags
+    note = "the tags are numbers without names, read as ids of the model: most words, 0, are O"
+    assert prepared(words, tags).info.description == note
+
+
 def test_a_model_that_does_not_name_its_tags_takes_the_datas_names_in_order() -> None:
     unnamed = tuple(f"LABEL_{number}" for number in range(5))
     examples = prepared([["old", "house"]], [[3, 4]], names=TAGS, model=unnamed)

@@ -1,6 +1,8 @@
 """Read the words of examples and their tags as ids of the model; a row that is not both is refused by its number.
 
-Tags are names or ids, by the rules of `labels`: names decide if the data's order of tags is not the model's.
+Tags are names or ids, by the rules of `labels`: names decide if the data's order of tags is not the model's. Numbers
+without names are ids of the model. They are refused if most words would then be of an entity, which `dataset.labels`
+can overrule: the data has probably another order.
 """
 
 from collections import Counter
@@ -13,11 +15,14 @@ from compress.data.bad_rows import BadRows
 from compress.data.dataset import Dataset
 from compress.data.tasks import labels
 from compress.data.tasks.class_names import class_names
+from compress.data.tasks.entities import OUTSIDE
 from compress.data.tasks.labels import Unmapped, require_column
 
 if TYPE_CHECKING:
     import datasets
 
+MOST_INSIDE = 2 / 3
+"""Largest share of words with one tag other than O, where numbers without names are read as ids."""
 LONGEST = 60
 """Longest value in an error, in characters."""
 
@@ -48,8 +53,22 @@ def read(raw: "datasets.Dataset", spec: Dataset, config: Any) -> Tagged:
         found = labels.mapped(flat, own, spec.label, config, spec.labels)
     except Unmapped as error:
         raise BadRows((row, str(error)) for row, tags in enumerate(given) if error.label in _texts(tags, own)) from None
-    ids = iter(found.ids)
-    return Tagged(words, [[next(ids) for _ in tags] for tags in given], _names(config, own), found.note)
+    names, ids = _names(config, own), iter(found.ids)
+    unnamed = own is None and isinstance(flat[0], int)
+    note = _read_as_ids(found.ids, names, spec) if unnamed else found.note
+    return Tagged(words, [[next(ids) for _ in tags] for tags in given], names, note)
+
+
+def _read_as_ids(ids: Sequence[int], names: Sequence[str], spec: Dataset) -> str:
+    """Return a note on numbers that are read as ids. Raises InputError if these are probably not the model's."""
+    tag, count = Counter(ids).most_common(1)[0]
+    if spec.labels is None and OUTSIDE in names and names[tag] != OUTSIDE and count > MOST_INSIDE * len(ids):
+        raise InputError(
+            f"label column {spec.label!r}: its numbers have no names, and as ids of the model {count} of {len(ids)} "
+            f"words are {names[tag]}; expected mostly {OUTSIDE}: write the names into the data, or set dataset.labels "
+            "to ids if the order is the model's"
+        )
+    return f"the tags are numbers without names, read as ids of the model: most words, {tag}, are {names[tag]}"
 
 
 def _texts(tags: Sequence[Any], own: Sequence[str] | None) -> set[str]:

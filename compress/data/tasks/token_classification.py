@@ -92,9 +92,12 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     missed = sum(map(len, words)) - sum(map(len, pieces))
     cut = f"{missed} words beyond max_length {workload.max_length}, or without a token, count as missed"
     notes = (found.note, text_classification.padding_note(processor), cut if missed else "")
-    info = datasets.DatasetInfo(description="; ".join(filter(None, notes)))
-    prepared = datasets.Dataset.from_dict(columns, info=info)
-    return prepared.cast_column("tags", datasets.List(datasets.ClassLabel(names=found.names)))
+    features = datasets.Features(
+        {name: datasets.List(datasets.Value("int64")) for name in columns}
+        | {"text": datasets.Value("string"), "tags": datasets.List(datasets.ClassLabel(names=found.names))}
+    )
+    info = datasets.DatasetInfo(description="; ".join(filter(None, notes)), features=features)
+    return datasets.Dataset.from_dict(columns, features=features, info=info)
 
 
 def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
@@ -175,7 +178,7 @@ def made_up() -> "datasets.Dataset":
     import datasets
 
     words = [text.split() for text in texts.MADE_UP]
-    return datasets.Dataset.from_dict({"text": words, "label": [[0] * len(row) for row in words]})
+    return datasets.Dataset.from_dict({"text": words, "label": [[i % 2 for i in range(len(row))] for row in words]})
 
 
 SAMPLE_OUTCOMES = {
