@@ -15,6 +15,7 @@ from compress.base.config import InputError
 from compress.records import trace
 from compress.records.result import Result
 from compress.records.sample import OUTSIDE, PAUSE_NS
+from compress.report.page.tagged import changed_tags
 from compress.report.text import plain
 
 Plain = dict[str, Any]
@@ -153,7 +154,8 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
         return _blocks(ours, baseline)
     if "answer" in ours and "answer" in baseline:
         of_words = result.accuracy is not None and result.accuracy.metric == "token_accuracy"
-        return _tagged(session, ours, baseline, against, of_words)
+        found = changed_tags(ours, baseline, against, of_words, session.texts or {}, FLIPS)
+        return {**found, "texts": OLD if session.texts is None else None}
     if "prediction" not in ours or "prediction" not in baseline:
         return {"why": "the session stored no individual answers"}
     labels, answers, reference_answers = ours["reference"], ours["prediction"], baseline["prediction"]
@@ -186,45 +188,6 @@ def _blocks(ours: Mapping[str, Any], baseline: Mapping[str, Any]) -> Plain:
     order = np.argsort(-np.abs(after - before))[:BLOCKS]
     rows = [[int(i), int(ours["tokens"][i]), f"{before[i]:.4f}", f"{after[i]:.4f}"] for i in order]
     return {"blocks": rows, "n": len(before)}
-
-
-def _tagged(
-    session: Trace, ours: Mapping[str, Any], baseline: Mapping[str, Any], against: str, of_words: bool
-) -> Plain:
-    """Return the examples with other tags than the reference's: those with more errors first, then with fewer."""
-    hits, total, unit = ("right", "words", "words") if of_words else ("tp", "gold", "entities")
-    wrong, wrong_before = (
-        each["words"] - each["right"] if of_words else each["predicted"] + each["gold"] - 2 * each["tp"]
-        for each in (ours, baseline)
-    )
-    changed = np.flatnonzero(ours["answer"] != baseline["answer"])
-    more, fewer = wrong[changed] > wrong_before[changed], wrong[changed] < wrong_before[changed]
-    rank = np.where(more, 0, np.where(fewer, 1, 2))
-
-    def found(columns: Mapping[str, Any], n: int) -> str:
-        false = "" if of_words else f", {int(columns['predicted'][n] - columns['tp'][n])} false"
-        return f"{int(columns[hits][n])} right{false}"
-
-    texts = session.texts
-    rows = [
-        [
-            n,
-            plain(texts[n]) if texts and texts.get(n) is not None else None,
-            f"{int(ours[total][n])} {unit}",
-            found(baseline, n),
-            found(ours, n),
-            kind,
-        ]
-        for kind, n in sorted(zip(rank.tolist(), changed.tolist(), strict=True))[:FLIPS]
-    ]
-    counts = [int((rank == kind).sum()) for kind in range(3)]
-    sentence = (
-        f"Of {len(wrong)} examples, {len(changed)} have other tags than under {against}: {counts[0]} with more errors, "
-        f"{counts[1]} with fewer, {counts[2]} with as many."
-    )
-    words = ["more errors", "fewer errors", "as many errors"]
-    stated = OLD if texts is None else None
-    return {"counts": counts, "n": len(wrong), "rows": rows, "texts": stated, "sentence": sentence, "words": words}
 
 
 def histogram(session: Trace, names: Sequence[str]) -> Plain:
