@@ -22,8 +22,10 @@ from compress.spec import measure
 from compress.spec.measure import PROFILES, Settings
 from compress.spec.recipe import Recipe
 from tests import forked
+from tests.asked import write_asked
 from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
+from tests.similar import write_similar
 from tests.tagged import write_tagged
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -141,6 +143,12 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_tagged(place / "tagged")
     (place / "tagged" / "model").rename(place / "my-tagger")
     (place / "tagged" / "data").rename(place / "my-entities")
+    write_similar(place / "similar")
+    (place / "similar" / "model").rename(place / "my-encoder")
+    (place / "similar" / "data").rename(place / "my-similar")
+    write_asked(place / "asked")
+    (place / "asked" / "model").rename(place / "my-reader")
+    (place / "asked" / "data").rename(place / "my-questions")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 SLOW_RESAMPLES = 200  # for metrics that call a module for every resample
-OF_SUMS = ("perplexity", "entity_f1", "token_accuracy")
-"""Metrics that are ratios of sums over examples, which resample quickly."""
 ANSWERS = ("prediction", "answer")
 """Outcomes that differ where two models answer an example differently."""
 NO_MCNEMAR = {
     "nll": "a language model's blocks have no single answer",
+    "score": "scores are compared as numbers, not as right or wrong",
+    "ndcg_at_10": "a query has an order of texts, which is not right or wrong",
+    "labels": "the labels of an example are counted, not the example as right or wrong",
     "tp": "entities and words of an example are counted, not the example as right or wrong",
+    "em": "an answer can overlap with a reference in part",
 }
 """Outcome -> reason why no answer is right or wrong as a whole."""
 
@@ -74,7 +76,7 @@ def flips(ours: Evaluation, other: Evaluation) -> float | None:
 
 def resamples(metric: str) -> int:
     """Return the number of resamples behind the intervals of a metric that is not an accuracy."""
-    return RESAMPLES if metric in OF_SUMS else SLOW_RESAMPLES
+    return RESAMPLES if metrics.is_quick(metric) else SLOW_RESAMPLES
 
 
 def summarise(
@@ -93,6 +95,8 @@ def summarise(
     settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
     resampled = _estimates(ours, metric, reference, seed, settings)
     reasons = dict(resampled.reasons)
+    if "estimate" in reasons and (why := chance.undefined(ours.outcomes, metric)):
+        reasons["estimate"] += f": {why}"
     p_value = flip_rate = over_chance = None
     constant = _constant(ours, metric, settings)
     if reference is None:
@@ -123,7 +127,7 @@ def summarise(
         right=_packed(_correct(ours)) if metric == "accuracy" else None,
         unit=metrics.unit(metric),
         scale=metrics.scale(metric) or 1.0,
-        variant=", ".join(filter(None, (_variant(settings) if metric == "f1" else "", protocol))) or None,
+        variant=", ".join(filter(None, (_variant(settings) if "classes" in settings else "", protocol))) or None,
         over_chance=over_chance,
         reasons=reasons,
     )
@@ -210,11 +214,13 @@ def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any], constant
     """Return the metric of a model that has learned nothing: the best constant answer, or a uniform guess."""
     if metric == "perplexity":
         return None if ours.outputs is None else float(ours.outputs)
+    if metric in chance.CORRELATIONS:
+        return 0.0
     if constant is None:
         return None
     if metric == "accuracy":
         return sum(_correct(constant)) / len(constant.outcomes["reference"])
-    return 0.0 if metric == "matthews_correlation" else metrics.compute(metric, constant.outcomes, settings)
+    return metrics.compute(metric, constant.outcomes, settings)
 
 
 def _over_chance(
@@ -224,12 +230,16 @@ def _over_chance(
 
     The second value is the reason why the test split is too small to show a difference, or empty.
     """
-    if constant is None:
+    if constant is None and metric not in chance.CORRELATIONS:
         return None, ""
-    difference = _estimates(ours, metric, constant, seed, settings).delta
-    if difference is not None:
-        difference = stats.no_surer(difference, *differing(_columns(ours, metric), _columns(constant, metric)))
     rest, are = chance.few(ours.outcomes, metric)
+    if constant is None:  # a constant answer has no correlation, which counts as 0
+        alone = _estimates(ours, metric, None, seed, settings).estimate
+        difference = stats.no_surer(alone, rest, 0) if math.isfinite(alone.value) else None
+    else:
+        difference = _estimates(ours, metric, constant, seed, settings).delta
+        if difference is not None:
+            difference = stats.no_surer(difference, *differing(_columns(ours, metric), _columns(constant, metric)))
     if stats.sign_p(rest, 0) <= 1 - stats.CONFIDENCE:
         return difference, ""
     count = len(next(iter(ours.outcomes.values())))

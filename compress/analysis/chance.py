@@ -1,19 +1,27 @@
 """The best model that gives every example the same answer: the floor of a metric on a test split."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from compress.analysis import metrics
+from compress.base.bits import BITS, masks, unpacked
 
 Outcomes = Mapping[str, Sequence[float]]
+CORRELATIONS = ("matthews_correlation", "spearman", "pearson")
+"""Metrics that are 0, or undefined, for every constant answer."""
 
 
 def constant(outcomes: Outcomes, metric: str, settings: Mapping[str, Any]) -> Outcomes | None:
     """Return the outcomes of the best constant answer on the same examples; None if the metric or task has none."""
+    if "em" in outcomes:
+        return _one_answer(outcomes, metric)
     if metric in COUNTED:
         return COUNTED[metric](outcomes)
-    if metric not in metrics.NAMES or "reference" not in outcomes:
+    if metric not in metrics.NAMES or "prediction" not in outcomes:
         return None
     references = outcomes["reference"]
     counts = Counter(references)
@@ -28,13 +36,33 @@ def constant(outcomes: Outcomes, metric: str, settings: Mapping[str, Any]) -> Ou
 
 def few(outcomes: Outcomes, metric: str) -> tuple[int, str]:
     """Return the number of examples that the best constant answer gets wrong, and what these examples are."""
+    if "em" in outcomes:
+        same = constant(outcomes, metric, {}) or {}
+        return sum(value < 1 for value in same["em"]), "have another answer than one constant answer"
     if metric == "entity_f1":
         return sum(count > 0 for count in outcomes["gold"]), "have an entity"
     if metric == "token_accuracy":
         pairs = zip(outcomes["commonest"], outcomes["words"], strict=True)
         return sum(common < words for common, words in pairs), "have a word of another than the most frequent tag"
+    if "random_ndcg_at_10" in outcomes:
+        return sum(value < 1 for value in outcomes["random_ndcg_at_10"]), "have a wrong order of their texts"
+    if "labels" in outcomes:
+        sets = list(zip(*(outcomes[name] for name in outcomes if name.startswith("gold_")), strict=True))
+        return len(sets) - max(Counter(sets).values()), "have other labels than the most frequent ones"
     references = outcomes["reference"]
-    return len(references) - max(Counter(references).values()), "are not of the most frequent class"
+    rest = len(references) - max(Counter(references).values())
+    if "score" in outcomes:
+        return rest, "have another than the most frequent score"
+    return rest, "are not of the most frequent class"
+
+
+def undefined(outcomes: Outcomes, metric: str) -> str:
+    """Return why a metric has no value on these examples; empty if it is not known."""
+    if metric not in CORRELATIONS or "score" not in outcomes:
+        return ""
+    if len(set(outcomes["score"])) == 1:
+        return "the model gives every example the same score"
+    return "all examples have the same score" if len(set(outcomes["reference"])) == 1 else ""
 
 
 def _no_entity(outcomes: Outcomes) -> Outcomes | None:
@@ -43,13 +71,73 @@ def _no_entity(outcomes: Outcomes) -> Outcomes | None:
     return {"tp": none, "predicted": none, "gold": outcomes["gold"]}
 
 
+def _one_answer(outcomes: Outcomes, metric: str) -> Outcomes | None:
+    """Return the scores of a model that never answers, or always with the whole context if that is better."""
+    if metric not in ("exact_match", "f1") or "no_answer" not in outcomes:
+        return None
+    none, whole = outcomes["no_answer"], outcomes["context_f1"]
+    never = {"em": none, "f1": none}
+    always = {"em": [float(value == 1) for value in whole], "f1": whole}
+    column = "f1" if metric == "f1" else "em"
+    return max(never, always, key=lambda scores: sum(scores[column]))
+
+
 def _commonest_tag(outcomes: Outcomes) -> Outcomes | None:
     """Return the counts of a model that gives every word the most frequent tag of the split."""
     return {"right": outcomes["commonest"], "words": outcomes["words"]} if "commonest" in outcomes else None
 
 
+def _mean_score(outcomes: Outcomes) -> Outcomes | None:
+    """Return the outcomes of a model that gives every example the mean score."""
+    references = outcomes["reference"]
+    return {"score": [math.fsum(references) / len(references)] * len(references), "reference": references}
+
+
+def _most_frequent_labels(outcomes: Outcomes) -> Outcomes | None:
+    """Return the counts of a model that gives every example the same labels: those with the largest F1 together."""
+    gold = _gold(outcomes)
+    frequency = gold.sum(axis=0)
+    order = np.argsort(-frequency, kind="stable")
+    sizes = np.arange(1, len(order) + 1)
+    total = gold.sum()
+    best = int(np.argmax(2 * np.cumsum(frequency[order]) / (sizes * len(gold) + total))) + 1
+    hits = gold[:, order[:best]].sum(axis=1)
+    return {"tp": hits.tolist(), "predicted": [float(best)] * len(gold), "gold": outcomes["gold"]}
+
+
+def _all_labels(outcomes: Outcomes) -> Outcomes | None:
+    """Return the sets of a model that gives every example all labels: the best constant for each label."""
+    size, n = int(outcomes["labels"][0]), len(outcomes["labels"])
+    every = {f"predicted_{place}": [number] * n for place, number in enumerate(masks(range(size), size))}
+    return {**outcomes, **every}
+
+
+def _equal_scores(outcomes: Outcomes) -> Outcomes | None:
+    """Return the scores of a model that gives every label of every example the same one."""
+    return {name: [0.0] * len(values) if name.startswith("score_") else values for name, values in outcomes.items()}
+
+
+def _gold(outcomes: Outcomes) -> np.ndarray:
+    """Return whether each example has each label. [n, labels]"""
+    size = int(outcomes["labels"][0])
+    numbers = [outcomes[f"gold_{place}"] for place in range(-(-size // BITS))]
+    return unpacked(np.array(numbers).T, size)
+
+
+def _random_order(outcomes: Outcomes) -> Outcomes | None:
+    """Return the figures of a model that gives all texts of a query the same score: the mean over all orders."""
+    names = [name for name in ("reciprocal_rank", "ndcg_at_10") if f"random_{name}" in outcomes]
+    return {name: outcomes[f"random_{name}"] for name in names} or None
+
+
 COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "entity_f1": _no_entity,
     "token_accuracy": _commonest_tag,
+    "mse": _mean_score,
+    "mrr": _random_order,
+    "ndcg_at_10": _random_order,
+    "f1_micro": _most_frequent_labels,
+    "f1_macro": _all_labels,
+    "average_precision": _equal_scores,
 }
-"""Metrics of counts -> the outcomes of the best constant answer."""
+"""Metrics of counts and scores -> the outcomes of the best constant answer."""

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.analysis.metrics import Score
+from compress.base.bits import BITS, unpacked
 from compress.records import stats
 from compress.records.fields import FARTHEST
 from compress.records.stats import Estimate
 
 Columns = Mapping[str, np.ndarray]
 TAIL = 0.025
+RATED = ("ndcg_at_10", "reciprocal_rank", "em", "f1")
+"""Figures of the order of a query's texts, and of an answer: 1 is the best."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ def _delta(value: float, other: float, differences: Sequence[float], n: int, sam
 def differing(own: Columns, baseline: Columns) -> tuple[int, int, int]:
     """Count the examples that only own answers correctly, only baseline, and both wrongly but differently.
 
-    For a language model: the examples on which own has the larger loss, the smaller loss, and 0. For tags of words: the
-    examples on which own makes fewer errors, more errors, and as many but other ones.
+    For a language model: the examples on which own has the larger loss, the smaller loss, and 0. Of counts,
+    scores and answers: the examples on which own has smaller errors, larger errors, and other errors of the same size.
     """
     if "prediction" in own:
         our_hits, their_hits = (model["prediction"] == model["reference"] for model in (own, baseline))
@@ -135,11 +138,37 @@ def differing(own: Columns, baseline: Columns) -> tuple[int, int, int]:
 
 
 def _errors(columns: Columns) -> np.ndarray:
-    """Return the errors of each example: false and missed entities, or else words with a wrong tag."""
+    """Return the errors of each example: false and missed entities, words with a wrong tag, or what a score lacks."""
+    if "score" in columns:
+        distance: np.ndarray = np.abs(columns["score"] - columns["reference"])
+        return distance
+    if rated := next((name for name in RATED if name in columns), None):
+        lacking: np.ndarray = 1 - columns[rated]
+        return lacking
+    if "gold_0" in columns:
+        return _other_labels(columns)
     if "tp" in columns:
         errors: np.ndarray = columns["predicted"] + columns["gold"] - 2 * columns["tp"]
         return errors
     return columns["words"] - columns["right"]
+
+
+def _other_labels(columns: Columns) -> np.ndarray:
+    """Return the false and missed labels of each example; with scores, the others that a label's scores pass."""
+    size = int(columns["labels"][0])
+    gold = _sets(columns, "gold", size)
+    if "score_0" in columns:
+        scores = np.stack([columns[f"score_{label}"] for label in range(size)], axis=1)
+        wrongly = np.logaddexp(0, np.where(gold, -scores, scores))  # binary cross entropy
+        lost: np.ndarray = wrongly.sum(axis=1)
+        return lost
+    errors: np.ndarray = (gold != _sets(columns, "predicted", size)).sum(axis=1)
+    return errors
+
+
+def _sets(columns: Columns, name: str, size: int) -> np.ndarray:
+    """Return whether each example has each label. [n, size]"""
+    return unpacked(np.stack([columns[f"{name}_{place}"] for place in range(-(-size // BITS))], axis=1), size)
 
 
 def _same(own: Columns, baseline: Columns) -> bool:

@@ -26,8 +26,10 @@ from compress.records.accuracy import Accuracy, SeedAccuracy
 from compress.records.stats import Estimate
 
 RANGES = {
-    **dict.fromkeys(("accuracy", "f1", "entity_f1", "token_accuracy"), (0.0, 1.0)),
-    "matthews_correlation": (-1.0, 1.0),
+    **dict.fromkeys(("accuracy", "f1", "entity_f1", "token_accuracy", "exact_match"), (0.0, 1.0)),
+    **dict.fromkeys(("f1_micro", "f1_macro", "average_precision", "mrr", "ndcg_at_10"), (0.0, 1.0)),
+    **dict.fromkeys(("matthews_correlation", "spearman", "pearson"), (-1.0, 1.0)),
+    "mse": (0.0, math.inf),
     "perplexity": (1.0, math.inf),
 }
 """Metric -> its smallest and largest value, at which an interval ends."""

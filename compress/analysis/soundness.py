@@ -4,8 +4,14 @@ These are pure functions over results and need no torch.
 """
 
 from compress.records.result import UNITS, Accuracy
+from compress.records.stats import Estimate
 
 FLOORS = {
+    "spearman": "a random score",
+    "pearson": "a random score",
+    "mse": "always answering the mean score",
+    "mrr": "a random order",
+    "ndcg_at_10": "a random order",
     "accuracy": "always answering the majority class",
     "entity_f1": "naming no entity",
     "token_accuracy": "always answering the most frequent tag",
@@ -17,9 +23,9 @@ def unsound_reference(accuracy: Accuracy, name: str) -> str | None:
     """Return why a reference does not do the task itself, or None if it does.
 
     It must be better than chance beyond noise: the 95 % interval of its paired difference to the best constant answer
-    must lie above 0. Very small test splits cannot show that. The worse end of its own interval (or the value, without
-    an interval) must beat `chance` in three cases: perplexity, results of older versions, and a difference that is the
-    same on every resample. A user's own metric is not checked, because its chance level is unknown.
+    must show an improvement. Very small test splits cannot show that. The worse end of its own interval (or the value,
+    without an interval) must beat `chance` in three cases: perplexity, results of older versions, and a difference that
+    is the same on every resample. A user's own metric is not checked, because its chance level is unknown.
     """
     if not accuracy.finite:
         return f"the outputs of {name} are not finite"
@@ -30,6 +36,8 @@ def unsound_reference(accuracy: Accuracy, name: str) -> str | None:
     if chance is None or accuracy.metric not in UNITS:
         return None
     margin = accuracy.over_chance
+    if margin is not None and not accuracy.higher_is_better:
+        margin = Estimate(-margin.value, -margin.high, -margin.low, margin.n)
     if margin is not None and margin.value > 0 and margin.low <= 0 and "over_chance" in accuracy.reasons:
         return (
             f"the test split cannot show that {name} is better than chance at this task: "

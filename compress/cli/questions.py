@@ -89,8 +89,8 @@ def ask(question: str, check: Callable[[str], object], proposed: str | None = No
 def task_of_folder(model: str) -> str | None:
     """Return the task of the model class that config.json of a folder names; None without one."""
     try:
-        class_names = read_json(expanded(model) / "config.json")["architectures"]
-        return next((task for name in class_names if (task := task_of_class(name))), None)
+        config = read_json(expanded(model) / "config.json")
+        return next((task for name in config["architectures"] if (task := task_of_class(name, config))), None)
     except (InputError, KeyError, TypeError, AttributeError):
         return None
 

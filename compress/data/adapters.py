@@ -83,15 +83,16 @@ def _hub_commit(base: str, place: str, workload: Workload) -> str:
 
 def _merge(folder: Path, base: str, place: str, workload: Workload, target: Path) -> None:
     """Write the merged model and its tokenizer."""
-    import transformers
     from peft import PeftModel
     from safetensors import safe_open
+
+    from compress.data.empty import auto_class
 
     task, options = task_of(workload.task), {"trust_remote_code": workload.trust_remote_code}
     unmergeable = as_input_error(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})")
     with unmergeable, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # from peft, about transformers' names
-        model, info = getattr(transformers, task.auto_model).from_pretrained(
+        model, info = auto_class(workload.task).from_pretrained(
             base, dtype="auto", use_safetensors=True, output_loading_info=True, **options
         )
         with safe_open(folder / WEIGHTS, framework="pt") as opened:

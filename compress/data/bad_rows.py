@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from compress.base.errors import InputError
 
 MOST = 12
-"""Rows that an error lists."""
+LONGEST = 60
+"""Rows that an error lists, and characters of a value in it."""
 
 
 class BadRows(InputError):
@@ -22,3 +23,15 @@ class BadRows(InputError):
 def _listed(places: list[str]) -> str:
     shown = ", ".join(places[:MOST])
     return shown if len(places) <= MOST else f"{shown} and {len(places) - MOST} more"
+
+
+def refuse(problems: Iterable[tuple[int, str]]) -> None:
+    """Raise BadRows for rows with problems: (row, reason) pairs."""
+    if found := list(problems):
+        raise BadRows(found)
+
+
+def shown(value: object) -> str:
+    """Return a value as text for an error."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

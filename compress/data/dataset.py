@@ -73,7 +73,7 @@ class Dataset(Config):
     test_examples: Annotated[int, Field(ge=2)] | None = Field(default=None, exclude_if=_unset)
     """Judge on this many evenly spaced examples of the test split, in every run; training is not limited."""
     text: str = "text"
-    """Column of the text, or of the list of words."""
+    """Column of the text, of the list of words, or of the query."""
     text_pair: str | None = None
     """Column of the second text of a pair."""
     label: str = "label"
@@ -81,8 +81,16 @@ class Dataset(Config):
     lists."""
     labels: Literal["ids", "names"] | None = Field(default=None, exclude_if=_unset)
     """Meaning of numbers in the label column: class ids or class names of the model; required if both fit."""
+    label_columns: tuple[str, ...] | None = Field(default=None, exclude_if=_unset)
+    """Multi-label classification: one column for each label, in place of a column of lists."""
     choices: str = Field(default="choices", exclude_if=_as_default("choices"))
     """Column of the list of possible continuations of a text."""
+    positives: str = Field(default="positives", exclude_if=_as_default("positives"))
+    """Column of the list of texts that are relevant for a query."""
+    negatives: str = Field(default="negatives", exclude_if=_as_default("negatives"))
+    """Column of the list of texts that are not."""
+    grades: str | None = Field(default=None, exclude_if=_unset)
+    """Column of the list of numbers that grade the relevance of the positives; unset: 1 each."""
     continuation: str = Field(default="continuation", exclude_if=_as_default("continuation"))
     """Column of the right continuation of a text."""
     delimiter: str = Field(default=" ", exclude_if=_as_default(" "))

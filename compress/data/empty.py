@@ -22,9 +22,8 @@ ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function", "activa
 
 def auto_class(task: str) -> Any:
     """Return the transformers Auto class of a task."""
-    import transformers
-
-    return getattr(transformers, task_of(task).auto_model)
+    declared = task_of(task)
+    return declared.auto(declared)
 
 
 def empty_model(config: Any, task: str, trust_remote_code: bool = False, tensors: int | None = None) -> Any:

@@ -110,6 +110,16 @@ def with_card(repo: str, revision: str) -> Path | None:
     return cached(repo, revision)
 
 
+def with_side_files(repo: str, revision: str) -> Path | None:
+    """Return the cache folder of a model at a commit, with its small files: settings and tokenizer, no weights."""
+    from huggingface_hub import errors, snapshot_download
+
+    if reachable():
+        with suppress(OSError, errors.HfHubHTTPError):  # the cache may have them
+            snapshot_download(repo, revision=revision, allow_patterns=["*.json", "*.txt", "*.model"])
+    return cached(repo, revision)
+
+
 def problems(repo: str, revision: str) -> list[str]:
     """Return why a cached model cannot be loaded, one sentence each; without weights, check the configuration only."""
     folder = cached(repo, revision)

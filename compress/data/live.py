@@ -30,19 +30,26 @@ def check_examples(examples: Any, place: str) -> None:
 def prepare(examples: Any, task: str, processor: Any, model: Any) -> "datasets.Dataset":
     """Return the normalised examples of a live data set with the default column names."""
     check_examples(examples, "dataset=")
-    return task_of(task).prepare(examples, processor, describe("live", task, processor, model), model.config)
+    declared, workload = task_of(task), describe("live", task, processor, model).of_training
+    prepared = declared.prepare(examples, processor, workload, model.config)
+    return declared.rows(prepared) if declared.trains_on_rows else prepared
 
 
 def describe(folder: str, task: str, processor: Any, model: Any) -> Workload:
-    """Return the workload of a live model; texts are cut at the limit of tokenizer and model, at most 128 tokens."""
-    limits = (128, getattr(processor, "model_max_length", 128), positions.limit(model))
+    """Return the workload of a live model; texts are cut at the task's usual length, or sooner."""
+    limits = (task_of(task).usual_length, getattr(processor, "model_max_length", 128), positions.limit(model))
     return Workload(
         name="live",
         task=task,
         model=folder,
-        dataset=Dataset(path=folder, train="train.parquet", test="test.parquet"),
+        dataset=Dataset(path=folder, train="train.parquet", test="test.parquet", **_columns(task)),
         max_length=max(8, min(int(limit) for limit in limits if limit)),
     )
+
+
+def _columns(task: str) -> dict[str, str]:
+    """Return the default columns of a task: each is called like its field."""
+    return {column.field: column.field for column in task_of(task).columns if not column.optional}
 
 
 def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datasets.Dataset]", task: str) -> Path:

@@ -4,6 +4,7 @@ Weights are loaded in the requested dtype, and a head with new random weights is
 """
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
@@ -14,6 +15,7 @@ from compress.data.checkpoints.folder import unknown_tokenizer
 from compress.data.locate import architecture_problem, folder_of
 from compress.data.source import Source, Split
 from compress.data.tasks import task_of
+from compress.data.tasks.task import untouched
 from compress.data.workload import Workload
 
 if TYPE_CHECKING:
@@ -50,6 +52,35 @@ def options_of(source: Source) -> dict[str, Any]:
     return options
 
 
+def config_of(source: Source) -> Any:
+    """Return the configuration of a workload's model, completed by the task. Raises InputError for an invalid one."""
+    task = task_of(source.workload.task)
+    config = configuration.load(source.model, **options_of(source))
+    if task.configure is not untouched:
+        task.configure(config, _with_side_files(source), source.workload)
+    return config
+
+
+def student_config(location: str, workload: Workload | None, task: str) -> Any:
+    """Return the configuration of another model for the task, a folder or on the hub, completed by the task."""
+    from compress.data import hub
+
+    config = configuration.load(location)
+    if workload is not None and task_of(task).configure is not untouched:
+        folder = Path(location)
+        local = folder if folder.exists() else hub.with_side_files(location, hub.commit(location, "model", None))
+        task_of(task).configure(config, local, workload)
+    return config
+
+
+def _with_side_files(source: Source) -> Path | None:
+    """Return the folder of a model with the small files beside its weights; None if they are unavailable."""
+    from compress.data import hub
+
+    revision = source.resolved["model_revision"]
+    return hub.with_side_files(source.model, revision) if revision else Path(source.model)
+
+
 def _way_out(source: Source) -> str:
     """Return the remedy for missing files of a hub model; empty for a folder."""
     if not source.resolved["model_revision"]:
@@ -69,23 +100,24 @@ def load_model(
     Raises InputError if weights of the task's model are missing: they would be new and random.
     """
     import torch
-    import transformers
     from safetensors import SafetensorError
 
+    from compress.data.empty import auto_class
+
     quiet_when_piped()
-    task, workload = task_of(source.workload.task), source.workload
+    workload = source.workload
     place = source.place
     options = options_of(source)
     processor = load_processor(source)
     folder = folder_of(source)
     renames = checkpoints.renames(folder) if folder is not None else {}
     try:
-        config = configuration.load(source.model, **options)
+        config = config_of(source)
         problem = architecture_problem(config.to_dict(), workload.task)
         if problem:
             raise InputError(f"{place}: {problem}")
         # from_pretrained keeps the stored dtype by default: fp16 weights would make the reference fp16
-        model, info = getattr(transformers, task.auto_model).from_pretrained(
+        model, info = auto_class(workload.task).from_pretrained(
             source.model,
             config=config,
             dtype=dtype or torch.float32,
@@ -144,7 +176,8 @@ def load_examples(
         ) from None
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
-    return spaced(examples, limit) if task.joins_rows else examples
+    examples = spaced(examples, limit) if task.joins_rows else examples
+    return task.rows(examples) if split == "train" and task.trains_on_rows else examples
 
 
 _training: "dict[tuple[str, str, str, int | None], datasets.Dataset]" = {}

@@ -18,9 +18,10 @@ from compress.data.split_files import KINDS, kind, split_files, unknown_kind
 from compress.data.tables import columns, data_files, listed
 from compress.data.tasks import task_of, unknown
 
-MAX_LENGTH = 128
 TESTS = ("test", "validation", "valid", "val", "dev")
 FEWEST_TOKENS = 4  # of an operating point
+SPARE = 128
+"""Positions beyond the usual length from which a model is not built: a table may hold rows without a position."""
 GENERATED = 32  # tokens of the point that generates, after twice as many of text
 
 
@@ -65,6 +66,9 @@ def init(
     for column in declared.columns:
         field = column.field
         chosen = given[field] if field in given else column.among(found.columns)
+        if chosen is None and field == "label" and (each := _label_columns(model, task, found.columns)):
+            lines.append(f"  label_columns: [{', '.join(map(_scalar, each))}]")
+            continue
         if chosen is None and column.optional:
             continue
         hint = f"not found in {', '.join(map(_scalar, found.columns))}" if found.columns else "look up the column"
@@ -74,10 +78,21 @@ def init(
         lines.append(f"  csv: {{columns: [{named}]}}  # the files have no header: check which column is which")
     lines.append(f"metric: {declared.metric}")
     if declared.has_lengths:
-        lines.append(f"max_length: {_max_length(expanded(model), task)}")
+        lines.append(f"max_length: {declared.longest(expanded(model)) or _max_length(expanded(model), task)}")
+    lines += declared.lines(expanded(model))
     if declared.generates:
         lines += _generating(expanded(model), task)
     return "\n".join(lines) + "\n"
+
+
+def _label_columns(model: str, task: str, found: Sequence[str]) -> list[str]:
+    """Return the columns named after the labels of a model's folder, if it has one for each and the task takes them."""
+    from compress.data import checkpoints
+
+    path = expanded(model)
+    config, _ = checkpoints.config_of(path) if path.is_dir() else (None, [])
+    names = list(map(str, ((config or {}).get("id2label") or {}).values()))
+    return names if task_of(task).several_labels and names and set(names) <= set(found) else []
 
 
 def _generating(model: Path, task: str) -> list[str]:
@@ -179,11 +194,11 @@ def _columns(path: Path, split: str) -> Sequence[str]:
 
 
 def _max_length(model: Path, task: str) -> int:
-    """Return 128, or the number of positions of a shorter model."""
-    stated = _positions(model)
-    if stated is None or stated >= 2 * MAX_LENGTH:  # a table may hold rows without a position: two in RoBERTa
-        return MAX_LENGTH
-    return max(8, min(MAX_LENGTH, _position_limit(model, task) or stated))
+    """Return the task's usual length, or the number of positions of a shorter model."""
+    stated, usual = _positions(model), task_of(task).usual_length
+    if stated is None or stated >= usual + SPARE:
+        return usual
+    return max(8, min(usual, _position_limit(model, task) or stated))
 
 
 def _positions(model: Path) -> int | None:

@@ -18,19 +18,31 @@ from compress.data.dataset import Dataset
 from compress.data.point import FEWEST_TOKENS, MOST_TOKENS, OperatingPoint
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
-from compress.data.tasks.task import Normalization
+from compress.data.tasks.task import Normalization, Pooling
+from compress.records.fields import LARGE
 from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
-OF_SOME_TASKS = ("windows", "stride", "normalization")
+OF_SOME_TASKS = (
+    "windows",
+    "stride",
+    "normalization",
+    "pooling",
+    "normalize",
+    "prompt",
+    "threshold",
+    "doc_stride",
+    "longest_answer",
+    "null_threshold",
+)
 """Settings of the scoring; each task lists its own (see `Task.settings`)."""
 
 
 class Workload(Config):
     """The model, the data, the metric and the operating points."""
 
-    several_lines = ("dataset.delimiter",)
+    several_lines = ("dataset.delimiter", "prompt")
 
     name: str = "workload"
     """Name of the results folder; the file's name when loaded from a file."""
@@ -42,8 +54,9 @@ class Workload(Config):
     dataset: Dataset
     """Location and columns of the examples."""
     metric: str = ""
-    """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, lm_eval:TASK of
-    lm-evaluation-harness, or the path of a metric module; unset: the task's default."""
+    """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, spearman, pearson, mse, f1_micro,
+    f1_macro, average_precision, mrr, ndcg_at_10, exact_match, lm_eval:TASK of lm-evaluation-harness, or the path of a
+    metric module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
@@ -55,9 +68,33 @@ class Workload(Config):
     """Tokens from the beginning of a strided window to that of the next."""
     normalization: Normalization = Field(default="characters", exclude_if=lambda value: value == "characters")
     """Multiple choice: length by which the log-likelihood of each choice is divided: characters, tokens or none."""
+    pooling: Pooling | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Sentence similarity: the vector of a text, from those of its tokens. Only for plain encoders; folders of
+    sentence-transformers state it."""
+    normalize: bool | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Sentence similarity: whether a plain encoder's vectors are normalised; unset: they are not."""
+    prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Sentence similarity: text before every text, such as "query: "; unset: the default prompt of the model."""
+    for_training: bool = Field(default=False, exclude_if=lambda value: not value, json_schema_extra={"internal": True})
+    """Whether the examples are those of training and calibration, which need no answers for some tasks."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, exclude_if=lambda value: value == 0.5)
+    """Multi-label classification: a label is predicted if its sigmoid is larger."""
+    doc_stride: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Question answering: tokens of a context that two neighbouring windows share; unset: a third of max_length."""
+    longest_answer: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = Field(
+        default=30, exclude_if=lambda value: value == 30
+    )
+    """Question answering: longest answer in tokens."""
+    null_threshold: Annotated[float, Field(ge=-LARGE, le=LARGE)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Question answering: no answer is given if its score exceeds the best answer's by more; unset: 0 if the split has
+    questions without an answer, otherwise every question is answered."""
     headline: OperatingPoint | None = None
-    """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter); for language models decode
-    with batch 1 after 64 tokens."""
+    """Operating point for verdicts; unset: batch 8, length 64 (384 for questions; max_length if shorter); for
+    language models decode with batch 1 after 64 tokens."""
     points: tuple[OperatingPoint, ...] = ()
     """Further operating points. Text classification always measures a natural one: the first of these, or the default
     (the headline's batch size, texts as they come)."""
@@ -111,13 +148,23 @@ class Workload(Config):
             raise ValueError(
                 f"stride {self.stride}: max_length {self.max_length} is no longer, so windows would not overlap"
             )
+        if self.doc_stride is not None and self.doc_stride > self.max_length // 2:
+            raise ValueError(
+                f"doc_stride {self.doc_stride}: windows of max_length {self.max_length} would mostly repeat each "
+                f"other; expected at most half of it, {self.max_length // 2}"
+            )
         return self
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> "Workload":
+        if self.dataset.label_columns is not None and not task_of(self.task).several_labels:
+            having = names_where("several_labels")
+            raise ValueError(f"dataset.label_columns: {self.task} has one label column; only {having} has several")
         fields: dict[str, str] = {}
         for column in task_of(self.task).columns:
             if (name := getattr(self.dataset, column.field)) is None:
+                continue
+            if column.field == "label" and self.dataset.label_columns:
                 continue
             if name in fields:
                 raise ValueError(
@@ -144,9 +191,14 @@ class Workload(Config):
         )
 
     @property
+    def doc_stride_tokens(self) -> int:
+        """The tokens of a context that two neighbouring windows share."""
+        return self.max_length // 3 if self.doc_stride is None else self.doc_stride
+
+    @property
     def of_training(self) -> "Workload":
         """The workload with the examples of training and calibration: strided windows would repeat their tokens."""
-        return self.model_copy(update={"windows": "blocks", "stride": None})
+        return self.model_copy(update={"windows": "blocks", "stride": None, "for_training": True})
 
     @property
     def headline_point(self) -> OperatingPoint:

@@ -20,6 +20,7 @@ from compress.data.tasks import task_of
 from compress.export import gptq, openvino
 from compress.model import gguf
 from compress.model.agreement import NONE, TOLERANCES, Agreement
+from compress.model.outputs import logits_of
 from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.integers import Integers
@@ -76,8 +77,7 @@ class Expected:
 def answer(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the logits of a batch in fp32."""
     with torch.no_grad():
-        logits: torch.Tensor = model(**batch).logits
-    return logits.float()
+        return logits_of(model(**batch)).float()
 
 
 def equal(reader: str, expected: Expected, model: Any, place: Path) -> Checked:

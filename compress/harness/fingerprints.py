@@ -49,6 +49,9 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
         "windows": True,
         "stride": True,
         "normalization": True,
+        "threshold": True,
+        "longest_answer": True,
+        "null_threshold": True,
         "dataset": {"path", "test", "test_examples"},
     }
     settings = source.workload.model_dump(mode="json", exclude=excluded)

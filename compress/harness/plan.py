@@ -209,7 +209,7 @@ def fitting(
         if recipe.padding == "fixed" and not task_of(workload.task).pads_fixed:
             problems.append(
                 f"{recipe.name} padding: {name} is of {workload.task}, whose batches keep their own shapes; only "
-                f"{names_where('pads_fixed')} is padded to a fixed length; remove `padding`"
+                f"{names_where('pads_fixed')} can be padded to a fixed length; remove `padding`"
             )
     if problems:
         raise InputError(problems)

@@ -21,7 +21,7 @@ from compress.base.console import say
 from compress.base.device import CPU, Device
 from compress.base.errors import Gathering, as_input_error
 from compress.base.reading import expanded
-from compress.data import checkpoints, configuration, hub, loading, locate
+from compress.data import checkpoints, hub, loading, locate
 from compress.data.finite import check_weights, stored
 from compress.data.source import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
@@ -85,7 +85,7 @@ def _skeleton(source: Source, place: str) -> Any:
     folder = locate.folder_of(source)
     weight_headers, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
-        config = configuration.load(source.model, **loading.options_of(source))
+        config = loading.config_of(source)
         tensors = None if weight_headers is None else len(weight_headers.tensors)
         model = empty_model(config, source.workload.task, source.workload.trust_remote_code, tensors)
         return model.float()  # `load_model` loads every checkpoint in fp32
@@ -290,7 +290,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     )
     if location_problems:
         raise InputError(location_problems)
-    config = configuration.load(location)
+    config = loading.student_config(location, bundle.workload, task)
     if problem := locate.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
     if (kept := stored_format(config.to_dict())) is not None:

@@ -30,6 +30,7 @@ from compress.methods.capture import remembered
 from compress.model.architectures import layers_of
 from compress.model.bundle import Bundle, matches
 from compress.model.layers import weight_layers
+from compress.model.outputs import logits_of
 from compress.records.stats import Estimate
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Layers, Prune, Sample
@@ -103,6 +104,7 @@ def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
     reseeded = replace(bundle, seed=bundle.seed + 1)
     data = list(batches(reseeded, "sensitivity", Sample(examples)))
     task = task_of(bundle.task)
+    _refuse_without_labels(task)
     before = losses(bundle.model, data, task)
 
     def growth(changed: Any) -> Estimate:
@@ -154,13 +156,21 @@ def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
             yield from ((part, name) for name, _ in weight_layers(bundle.model, part))
 
 
+def _refuse_without_labels(task: Task) -> None:
+    """Raise InputError for a task without a loss of its own."""
+    if not task.learns_labels:
+        raise InputError(f"sensitivity: {task.name} has no loss by labels; take the metric of runs with `exclude`")
+
+
 def losses(model: Any, data: list[dict[str, torch.Tensor]], task: Task) -> Losses:
     """Return [n] summed losses and [n] counts of labels by example, of a model or an exported graph; float64."""
     sums: list[torch.Tensor] = []
     counts: list[torch.Tensor] = []
     with torch.no_grad():
         for batch in data:
-            logits, labels = model(**batch).logits.float(), batch["labels"]
+            labels = batch["labels"]
+            inputs = {name: value for name, value in batch.items() if name != "labels" or not task.trains_by_losses}
+            logits = logits_of(model(**inputs)).float()
             lost, counted = task.losses(logits, labels.to(logits.device))
             sums.append(lost.cpu())
             counts.append(counted.cpu())

@@ -14,7 +14,7 @@ import torch
 
 from compress.base.config import InputError
 from compress.base.memory import free_bytes
-from compress.data import checkpoints, configuration, loading
+from compress.data import checkpoints, loading
 from compress.data.empty import unfilled_model
 from compress.data.locate import folder_of
 from compress.data.source import Source
@@ -151,7 +151,7 @@ def _opened(source: Source) -> tuple[Any, Store]:
     folder = folder_of(source)
     if folder is None:
         raise InputError(f"{source.place}: memory layers: its weights are not on this machine")
-    config = configuration.load(source.model, **loading.options_of(source))
+    config = loading.config_of(source)
     model = merged(unfilled_model(config, source.workload.task, source.workload.trust_remote_code))
     try:
         blocks_of(model)

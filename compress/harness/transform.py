@@ -60,10 +60,12 @@ CACHES = {
 def task_of_model(model: Any) -> str:
     """Return the task that a transformers model was made for, by its class name."""
     name = type(model).__name__
-    task = task_of_class(name)
+    task = task_of_class(name, model.config.to_dict())
     if task is None:
         endings = [ending for task in TASKS for ending in task_of(task).architectures]
         raise InputError(f"{name}: expected a model whose class ends in {', '.join(endings)}")
+    if why := task_of(task).unusable(model):
+        raise InputError(f"{name}: {why}")
     return task
 
 

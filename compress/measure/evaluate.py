@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from compress.analysis.accuracy import Evaluation
 from compress.base.console import bar
 from compress.data.tasks.task import Task
+from compress.model.outputs import logits_of
 
 if TYPE_CHECKING:
     import datasets
@@ -44,7 +45,7 @@ def evaluate(
             batch = task.collate([rows[i] for i in order[start : start + batch_size]], processor)
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
-            logits = model(**inputs).logits
+            logits = logits_of(model(**inputs))
             finite, outputs = finite and bool(torch.isfinite(logits).all()), int(logits.shape[-1])
             for key, values in task.outcomes(logits, batch).items():
                 collected.setdefault(key, []).extend(values[done - start :])

@@ -16,6 +16,10 @@ TEXT = 200
 """Characters that are kept of a text."""
 MOST = 1000
 """Examples that are kept: the first ones of the split."""
+SCORED = ("score", "ndcg_at_10")
+"""Outcomes that are numbers, of which the largest changes are kept."""
+MOVED = 60
+"""Examples that are kept of every runner with scores: those whose score moved most."""
 
 Outcomes = Mapping[str, Sequence[float]]
 
@@ -34,8 +38,12 @@ def differing(job: Job, outcomes: Mapping[str, Outcomes]) -> tuple[Example, ...]
 def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
     """Return the sorted numbers of the examples on which any runner disagrees with the reference.
 
-    The list is empty for tasks without discrete answers.
+    Of scores and rankings, these are the ones that moved most. The list is empty for tasks without answers.
     """
+    for name in SCORED:
+        if name in outcomes[reference]:
+            before = outcomes[reference][name]
+            return sorted({number for runner in outcomes.values() for number in _moved(runner[name], before)})
     column = next((name for name in ANSWERS if name in outcomes[reference]), "")
     expected = outcomes[reference].get(column, ())
     different = {
@@ -45,6 +53,12 @@ def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
         if answer != expected_answer
     }
     return sorted(different)
+
+
+def _moved(ours: Sequence[float], before: Sequence[float]) -> list[int]:
+    """Return the examples whose score differs most from the reference's."""
+    moved = [abs(own - other) for own, other in zip(ours, before, strict=True)]
+    return [number for number in sorted(range(len(moved)), key=lambda n: -moved[n])[:MOVED] if moved[number] > 0]
 
 
 def label_names(config: Any) -> tuple[str, ...] | None:

@@ -83,7 +83,7 @@ def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Seque
         return steps, RunnerPoint(shape(point))
     examples = split_examples(job, runner)
     task, device = task_of(job.workload.task), torch_device(job.device)
-    batches, size, texts = natural(examples, task, runner.processor, point.batch_size, point.natural)
+    batches, size, texts = natural(task.rows(examples), task, runner.processor, point.batch_size, point.natural)
     moved = Pass({key: value.to(device) for key, value in batch.items()} for batch in batches)
     return moved, RunnerPoint(Shape(size, None, natural=point.natural), texts=texts)
 

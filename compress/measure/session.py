@@ -149,7 +149,8 @@ def _points(job: Job, shelf: Shelf, live: Sequence[Spec]) -> tuple[list[Operatin
     examples = split_examples(job, shelf.take(live[-1]))  # this model is loaded
     points = job.workload.measured_points(job.settings.points, len(examples))
     headline, *further = points
-    one_length = set(task_of(job.workload.task).lengths(examples)) == {headline.sequence_length}
+    task = task_of(job.workload.task)
+    one_length = set(task.lengths(task.rows(examples))) == {headline.sequence_length}
     same = (p for p in further if one_length and p.natural is not None and p.batch_size == headline.batch_size)
     return points, next(same, None)
 

@@ -8,7 +8,9 @@ import torch
 
 from compress.base.console import track
 from compress.data.tasks import task_of
+from compress.data.tasks.task import Task
 from compress.model.bundle import Bundle
+from compress.model.outputs import logits_of
 from compress.spec.steps import Sample
 
 BATCH_SIZE = 16  # small: scores are averaged over batches, and gradients of opposite sign cancel within a batch
@@ -30,7 +32,7 @@ def batches(
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     for start in range(0, len(by_length), batch_size):
         rows = [chosen[i] for i in by_length[start : start + batch_size]]
-        batch = task.collate(shortened(rows, sample.length, bundle.processor), bundle.processor)
+        batch = task.collate(shortened(rows, sample.length, bundle.processor, task.per_token), bundle.processor)
         yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
 
 
@@ -54,11 +56,21 @@ def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH
             batch_count = -(-drawn(bundle, step, sample) // batch_size)
             for batch in track(batches(bundle, step, sample, batch_size), "gradients", batch_count):
                 model.zero_grad(set_to_none=True)
-                model(**batch).loss.backward()
+                loss_of(task_of(bundle.task), model, batch)[1].backward()
                 yield len(next(iter(batch.values())))
     finally:
         model.zero_grad(set_to_none=True)
         model.train(training)
+
+
+def loss_of(task: Task, model: Any, batch: Mapping[str, torch.Tensor], **how: Any) -> tuple[Any, torch.Tensor]:
+    """Return the outputs of a batch with labels, and their mean loss: the model's own, or the task's."""
+    if not task.trains_by_losses:
+        outputs = model(**batch, **how)
+        return outputs, outputs.loss
+    outputs = model(**{name: value for name, value in batch.items() if name != "labels"}, **how)
+    sums, counts = task.losses(logits_of(outputs), batch["labels"])
+    return outputs, sums.sum() / counts.sum().to(sums.device)
 
 
 @contextmanager
@@ -72,12 +84,18 @@ def config_kept(model: Any) -> Iterator[None]:
         vars(model.config).update(before)
 
 
-def shortened(examples: Sequence[Mapping[str, Any]], length: int | None, processor: Any) -> list[Mapping[str, Any]]:
-    """Return the examples cut to `length` tokens; None keeps them whole. A separator at the end of a text is kept."""
+def shortened(
+    examples: Sequence[Mapping[str, Any]], length: int | None, processor: Any, per_token: bool
+) -> list[Mapping[str, Any]]:
+    """Return the examples cut to `length` tokens; None keeps them whole. A separator at the end of a text is kept.
+
+    Labels are only cut if they are `per_token`: an example may have as many labels as tokens.
+    """
     if length is None:
         return list(examples)
     closing = getattr(processor, "sep_token_id", None)
-    return [truncate(example, length, closing) for example in examples]
+    kept = [{} if per_token or "labels" not in each else {"labels": each["labels"]} for each in examples]
+    return [truncate(each, length, closing) | labels for each, labels in zip(examples, kept, strict=True)]
 
 
 def truncate(example: Mapping[str, Any], max_length: int, closing: int | None) -> dict[str, Any]:

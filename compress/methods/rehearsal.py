@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from compress.base.config import InputError
+from compress.data.tasks import task_of
 from compress.methods import lowrank, quantize, transform
 from compress.methods.distill import adapters, comparing
-from compress.methods.distill.batches import check_device
+from compress.methods.distill.batches import check_device, check_divergence
 from compress.methods.distill.students import make_student
 from compress.methods.prune import channels as prune_channels
 from compress.methods.prune import vocabulary as prune_vocabulary
@@ -103,6 +104,7 @@ def _lowrank(bundle: Bundle, step: LowRank) -> Known:
 
 def _distill(bundle: Bundle, step: Distill, student: Callable[[Distill], Any]) -> Known:
     check_device(bundle.device)
+    check_divergence(task_of(bundle.task), step)
     teacher = empty_copy(bundle.model) if bundle.teacher is None else bundle.teacher()
     if step.model is not None:
         learner = student(step)

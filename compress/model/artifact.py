@@ -127,6 +127,7 @@ def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, An
         return ("transformers", *write_streamed(bundle, folder))
     if is_plain(model, bundle.task, bundle.layers):
         model.save_pretrained(folder)
+        task_of(bundle.task).write_beside(model, folder)
         return "transformers", True, {}
     from safetensors.torch import save_file
 

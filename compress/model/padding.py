@@ -11,6 +11,7 @@ from compress.base.config import InputError
 from compress.data.tasks import task_of
 from compress.model.agreement import NONE, TOLERANCES
 from compress.model.bundle import Bundle
+from compress.model.outputs import logits_of
 
 SAMPLE = 16
 """Number of examples from which the shortest, the median and the longest are taken."""
@@ -51,7 +52,7 @@ def _logits(bundle: Bundle, rows: list[dict[str, object]]) -> torch.Tensor:
     batch = task.collate(rows, bundle.processor)
     inputs = {name: value.to(bundle.device) for name, value in batch.items() if name != "labels"}
     with torch.no_grad():
-        logits: torch.Tensor = bundle.model(**inputs).logits
+        logits = logits_of(bundle.model(**inputs))
     if task.per_token:
         logits = logits[inputs["attention_mask"].bool()]
     return logits.float().cpu()

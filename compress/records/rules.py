@@ -16,6 +16,15 @@ UNITS: dict[str, Unit] = {
     "perplexity": "percent",
     "entity_f1": "points",
     "token_accuracy": "points",
+    "spearman": "points",
+    "pearson": "points",
+    "mse": "percent",
+    "mrr": "points",
+    "ndcg_at_10": "points",
+    "f1_micro": "points",
+    "f1_macro": "points",
+    "average_precision": "points",
+    "exact_match": "points",
 }
 """Built-in metric -> unit of its differences."""
 MOST_ROUNDS = 1000

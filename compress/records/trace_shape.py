@@ -8,6 +8,7 @@ are ignored.
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from compress.base.bits import BITS, are_masks
 from compress.records.sample import OUTSIDE, sample_rows
 from compress.records.session import JudgedBy, Runner, Session
 from compress.records.window import Window
@@ -30,15 +31,32 @@ INDICES = {
     "duration_ns", "point", "round", "attempt", "example", "batch", "order", "cpu_ns", "stolen_ns", "foreign_ns",
     "switches", "cpu_khz", "cpu_ops", "device_mhz", "device_processes", "device_events",
 }  # fmt: skip
-OUTCOMES = ({"prediction", "reference"}, {"nll", "tokens"}, {"tp", "predicted", "gold", "right", "words"})
+OUTCOMES = (
+    {"prediction", "reference"},
+    {"nll", "tokens"},
+    {"tp", "predicted", "gold", "right", "words"},
+    {"score", "reference"},
+    {"tp", "predicted", "gold", "labels", "predicted_0", "gold_0"},
+    {"reciprocal_rank", "ndcg_at_10"},
+    {"em", "f1"},
+)
 NEEDED = {
-    "accuracy": OUTCOMES[0],
-    "f1": OUTCOMES[0],
-    "matthews_correlation": OUTCOMES[0],
-    "perplexity": OUTCOMES[1],
-    "entity_f1": OUTCOMES[2],
-    "token_accuracy": OUTCOMES[2],
+    "accuracy": (OUTCOMES[0],),
+    "f1": (OUTCOMES[0], OUTCOMES[6]),
+    "matthews_correlation": (OUTCOMES[0],),
+    "perplexity": (OUTCOMES[1],),
+    "entity_f1": (OUTCOMES[2],),
+    "token_accuracy": (OUTCOMES[2],),
+    **dict.fromkeys(("spearman", "pearson", "mse"), (OUTCOMES[3],)),
+    **dict.fromkeys(("f1_micro", "f1_macro"), (OUTCOMES[4],)),
+    **dict.fromkeys(("mrr", "ndcg_at_10"), (OUTCOMES[5],)),
+    "average_precision": (OUTCOMES[4] | {"score_0"},),
+    "exact_match": (OUTCOMES[6],),
 }
+"""Metric -> the sets of outcomes of which it needs one."""
+SHARES = ("em", "f1", "no_answer", "context_f1")
+"""Outcomes from 0 to 1."""
+MOST_LABELS = 1_000_000
 PARTS = (("tp", "predicted"), ("tp", "gold"), ("right", "words"))
 """Pairs of counts of an example, of which the first is at most the second."""
 
@@ -135,14 +153,20 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
         columns = runner.outcomes
         if not columns:
             continue  # this runner failed
-        if not any(kind <= set(columns) for kind in OUTCOMES) or not NEEDED.get(judged.metric, set()) <= set(columns):
+        if not any(kind <= set(columns) for kind in NEEDED.get(judged.metric, OUTCOMES)):
             raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which are not those of {judged.metric}")
         if any(value is None for values in columns.values() for value in values):
             raise ValueError(f"outcomes of {runner.name} are missing")
         if any(not value >= 1 for key in ("tokens", "bytes") for value in columns.get(key, ())):
             raise ValueError(f"{runner.name} has blocks without tokens")
-        if OUTCOMES[2] <= set(columns) and not _are_counts(columns):
+        if "tp" in columns and not _are_counts(columns):
             raise ValueError(f"{runner.name} has counts below 0, or more hits than entities or words")
+        if not all(0 <= value <= 1 for name in OUTCOMES[5] for value in columns.get(name, ())):
+            raise ValueError(f"{runner.name} has figures of rankings outside of 0 to 1")
+        if "labels" in columns and not _are_sets(columns):
+            raise ValueError(f"{runner.name} has sets of labels that do not fit the number of labels")
+        if OUTCOMES[6] <= set(columns) and any(not 0 <= v <= 1 for name in SHARES for v in columns.get(name, ())):
+            raise ValueError(f"{runner.name} has scores of answers below 0 or above 1")
         lengths |= {len(values) for values in columns.values()}
     if lengths != {max(lengths)} or not max(lengths):
         raise ValueError("runners were evaluated on different examples")
@@ -150,5 +174,15 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
 
 def _are_counts(columns: Mapping[str, Sequence[float]]) -> bool:
     """Return whether the counts of all examples are at least 0, and hits at most what they are part of."""
-    pairs = ((hits, total) for part, whole in PARTS for hits, total in zip(columns[part], columns[whole], strict=True))
-    return all(0 <= hits <= total for hits, total in pairs)
+    parts = [(columns[part], columns[whole]) for part, whole in PARTS if part in columns]
+    return all(0 <= hits <= total for each in parts for hits, total in zip(*each, strict=True))
+
+
+def _are_sets(columns: Mapping[str, Sequence[float]]) -> bool:
+    """Return whether the sets of labels of all examples are of one number of labels, for which there are columns."""
+    size = columns["labels"][0] if columns["labels"] else 0
+    if set(columns["labels"]) != {size} or not 1 <= size <= MOST_LABELS or size != int(size):
+        return False
+    names = [f"{name}_{place}" for name in ("gold", "predicted") for place in range(-(-int(size) // BITS))]
+    scores = [f"score_{label}" for label in range(int(size))] if "score_0" in columns else []
+    return {*names, *scores} <= set(columns) and all(are_masks(columns[name]) for name in names)

@@ -66,8 +66,8 @@ def test_a_hopeless_perplexity_is_infinite_and_not_an_error() -> None:
     assert metrics.compute("perplexity", {"nll": [1e6], "tokens": [1.0]}) == math.inf
 
 
-def test_lower_is_better_for_perplexity_only() -> None:
-    assert [name for name in metrics.NAMES if not metrics.higher_is_better(name)] == ["perplexity"]
+def test_lower_is_better_for_perplexity_and_errors_only() -> None:
+    assert [name for name in metrics.NAMES if not metrics.higher_is_better(name)] == ["perplexity", "mse"]
 
 
 def test_a_users_module_is_loaded_by_its_path(tmp_path: Path) -> None:

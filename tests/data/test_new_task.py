@@ -1,4 +1,4 @@
-"""A task is one file: this one declares text regression, which nothing else knows, and one line of `TASKS` names it."""
+"""A task is one file: this one declares a reading time, which nothing else knows, and one line of `TASKS` names it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,10 +30,10 @@ from compress.spec.recipe import Recipe
 from tests.forked import one_thread
 from tests.helpers import SHORT, sentences, tokenizer
 
-NAME = "text-regression"
+NAME = "reading-time"
 
 
-class BertForTextRegression(transformers.BertForSequenceClassification):
+class BertForReadingTime(transformers.BertForSequenceClassification):
     """BERT whose head has one output."""
 
 
@@ -67,7 +67,7 @@ TASK = Task(
     name=NAME,
     auto_model="AutoModelForSequenceClassification",
     auto_processor="AutoTokenizer",
-    architectures=("ForTextRegression", "ForSequenceClassification"),
+    architectures=("ForReadingTime", "ForSequenceClassification"),
     pipeline_tag="text-classification",
     columns=(TEXT, LABEL),
     metric=str(Path(__file__).with_name("mean_error.py")),
@@ -131,7 +131,9 @@ def test_its_own_checks_speak_before_anything_is_trained(tmp_path: Path) -> None
     with pytest.raises(InputError, match="has 3 outputs; a regression has 1"):
         run("bert_int8", workload=str(path), out=tmp_path / "results", artifacts=tmp_path / "artifacts", device="cpu")
     padded = Recipe.load("bert_int8").model_copy(update={"padding": "fixed"})
-    with pytest.raises(InputError, match=f"is of {NAME}, .* only text-classification is padded to a fixed length"):
+    with pytest.raises(
+        InputError, match=f"is of {NAME}, .* only text-classification, text-regression can be padded to a fixed"
+    ):
         run(padded, workload=str(path), out=tmp_path / "results", artifacts=tmp_path / "artifacts", device="cpu")
     path.write_text(path.read_text() + "points: [{batch_size: 1, context: 8, generate: 4}]\n")
     models = r"language models \(causal-lm, multiple-choice, cloze\)"
@@ -140,9 +142,9 @@ def test_its_own_checks_speak_before_anything_is_trained(tmp_path: Path) -> None
 
 
 def test_every_list_of_tasks_names_it(tmp_path: Path) -> None:
-    assert completion.tasks("text-r") == [NAME]
-    assert tasks.unknown("text-regresion") == f"unknown task; expected one of {', '.join(TASKS)}; did you mean {NAME}?"
-    model = BertForTextRegression(transformers.BertConfig(hidden_size=4, num_hidden_layers=0, num_attention_heads=1))
+    assert completion.tasks("reading-t") == [NAME]
+    assert tasks.unknown("reading-tme") == f"unknown task; expected one of {', '.join(TASKS)}; did you mean {NAME}?"
+    model = BertForReadingTime(transformers.BertConfig(hidden_size=4, num_hidden_layers=0, num_attention_heads=1))
     assert task_of_model(model) == NAME
     model.save_pretrained(tmp_path)
     assert task_of_folder(str(tmp_path)) == NAME

@@ -437,7 +437,8 @@ def test_a_regression_model_is_no_classifier() -> None:
     problems = task_of("text-classification").check(
         model, tokenizer(), prepared_examples(), own_workload("text-classification")
     )
-    assert problems == ["has 1 output, a regression; expected at least 2 classes"]
+    way_out = "set task to text-regression, or to text-ranking"
+    assert problems == [f"has 1 output, a regression; expected at least 2 classes: {way_out}"]
 
 
 def test_recipes_for_language_models_fit_gpt2_whose_layers_are_transposed() -> None:

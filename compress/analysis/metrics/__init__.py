@@ -1,9 +1,16 @@
 """Metrics of per-example outcomes: functions of this package, or a user's file of `evaluate`'s Metric interface.
 
 A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It receives
-the per-example outcomes that its features name: `predictions` and `references` for classification, `nll`, `tokens` and
-`bytes` for language modelling, `tp`, `predicted`, `gold`, `right` and `words` for tags of words. Its module, or its
-class for the first two, may state
+the per-example outcomes that its features name:
+
+    predictions, references               classes, or the numbers of a regression
+    nll, tokens, bytes                    language modelling
+    tp, predicted, gold, right, words     tags of words
+    tp, predicted, gold, score_0 ...      several labels: counts, and the logit of each label
+    reciprocal_rank, ndcg_at_10           rankings: one figure for each query
+    em, f1                                answers to questions
+
+Its module, or its class for the first two, may state
 
     higher_is_better = False     smaller is better; default: larger is better
     scale = 100                  points are hundredths of this value (1 for a fraction); unset: losses are relative
@@ -12,7 +19,7 @@ class for the first two, may state
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +30,7 @@ from compress.analysis.metrics import foreign, lm_eval_task, own
 from compress.analysis.metrics.foreign import IMPORT_S as IMPORT_S
 from compress.analysis.metrics.foreign import MADE_S as MADE_S
 from compress.analysis.metrics.foreign import guarded
-from compress.analysis.metrics.scores import METRICS, Metric
+from compress.analysis.metrics.scores import METRICS, Metric, fitting
 from compress.base.config import InputError
 from compress.base.reading import exists, expanded, irregular
 from compress.base.source_code import code_digest
@@ -44,27 +51,50 @@ def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapp
     settings = whole(metric, outcomes) if settings is None else settings
     if metric not in METRICS:
         return own.compute(file_of(metric), f"metric {metric}", outcomes, settings)
-    columns = METRICS[metric].columns
-    if not set(columns) <= set(outcomes):
+    built_in = fitting(metric, outcomes)
+    needed = {column: _matching(column, outcomes) for column in built_in.columns}
+    if not all(needed.values()):
         given = {own.FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
-        raise InputError(own.lacking(f"metric {metric}", {own.FEATURE_OF.get(name, name) for name in columns}, given))
-    return _score(METRICS[metric], {name: np.asarray(outcomes[name]) for name in columns}, settings)
+        raise InputError(own.lacking(f"metric {metric}", {own.FEATURE_OF.get(name, name) for name in needed}, given))
+    return _score(built_in, {name: np.asarray(outcomes[name]) for name in read_by(metric, outcomes)}, settings)
 
 
 def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> Score:
     """Return a function that computes the metric of resamples of these outcomes."""
     if metric not in METRICS:
         return own.resampler(file_of(metric), f"metric {metric}", outcomes, settings)
-    return lambda columns: _score(METRICS[metric], columns, settings)
+    built_in = fitting(metric, outcomes)
+    return lambda columns: _score(built_in, columns, settings)
 
 
 def read_by(metric: str, outcomes: Outcomes) -> tuple[str, ...]:
     """Return the outcomes that a metric reads; all of them for a user's metric."""
-    return METRICS[metric].columns if metric in METRICS else tuple(outcomes)
+    if metric not in METRICS:
+        return tuple(outcomes)
+    return tuple(name for column in fitting(metric, outcomes).columns for name in _matching(column, outcomes))
+
+
+def _matching(column: str, names: Iterable[str]) -> list[str]:
+    """Return the names that a metric's column stands for, in the order of their numbers."""
+    if not column.endswith("_"):
+        return [name for name in names if name == column]
+    numbered = [name for name in names if name.startswith(column) and name.removeprefix(column).isdigit()]
+    return sorted(numbered, key=lambda name: int(name.removeprefix(column)))
+
+
+def is_quick(metric: str) -> bool:
+    """Return whether a metric is computed on many resamples; a user's metric calls a module for each."""
+    return metric in METRICS and METRICS[metric].quick
 
 
 def _score(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> float:
-    value = float(metric.score(*(columns[name] for name in metric.columns), **settings))
+    arguments = (
+        np.stack([columns[name] for name in _matching(column, columns)], axis=1)
+        if column.endswith("_")
+        else columns[column]
+        for column in metric.columns
+    )
+    value = float(metric.score(*arguments, **settings))
     return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
 
 
@@ -129,7 +159,7 @@ def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | N
     `classes` is the number of classes of the model, if known.
     """
     if metric in METRICS:
-        built_in = METRICS[metric].whole
+        built_in = fitting(metric, outcomes).whole
         return {} if built_in is None else built_in(outcomes, classes)
     decide = own.stated(file_of(metric), f"metric {metric}", "whole")
     if decide is None:

@@ -22,6 +22,8 @@ MOST_BYTES = 16_000_000
 """Largest source file of a metric, in bytes."""
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 """Outcome name -> feature name of `evaluate`, if they differ."""
+OF_A_FILE = {**FEATURE_OF, "score": "predictions"}
+"""The same for a user's metric: scores are the predictions of a regression."""
 
 
 def compute(path: Path, place: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> float:
@@ -42,7 +44,7 @@ def resampler(
     types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in dtypes.items()}
 
     def score(columns: Mapping[str, np.ndarray]) -> float:
-        values = {FEATURE_OF.get(name, name): column for name, column in columns.items()}
+        values = {OF_A_FILE.get(name, name): column for name, column in columns.items()}
         cast = {name: values[name].astype(kind).tolist() for name, kind in types.items()}
         try:
             with guarded(place):
@@ -58,7 +60,7 @@ def _scorer(
     path: Path, place: str, outcomes: Mapping[str, Sequence[float]]
 ) -> Iterator[tuple[Any, dict[str, Sequence[float]]]]:
     """Yield an instance of the metric, and copies of the outcomes that its features name."""
-    given = {FEATURE_OF.get(name, name): list(values) for name, values in outcomes.items()}
+    given = {OF_A_FILE.get(name, name): list(values) for name, values in outcomes.items()}
     with passing("metric") as folder:  # evaluate creates a cache folder even with keep_in_memory
         with guarded(place):
             scorer = _class(path, place)(keep_in_memory=True, cache_dir=str(folder))

@@ -4,6 +4,7 @@ one object per line
 [{"text": ..., "label": ...}, ...]              an array of objects
 {"data": [{"text": ..., "label": ...}, ...]}    an object that holds only one such array
 {"text": [...], "label": [...]}                 an object of columns with equal lengths
+{"data": [{"paragraphs": [...]}]}               SQuAD's own layout (`squad_json`)
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.base.config import InputError
-from compress.data.formats import text_files
+from compress.data.formats import squad_json, text_files
 from compress.data.formats.text_files import Malformed
 
 Row = tuple[int, Mapping[str, Any]]
@@ -79,6 +80,8 @@ def _rows(text: str, texts: Collection[str]) -> list[Row]:
 def _unfolded(row: Row, texts: Collection[str]) -> list[Row]:
     """Return the rows of a file of one object: its array or columns, or the object itself."""
     line, content = row
+    if squad_json.is_nested(content):
+        return list(enumerate(squad_json.rows(content), 1))
     lists = [value for value in content.values() if isinstance(value, list)]
     of_objects = [values != [] and all(isinstance(value, dict) for value in values) for values in lists]
     if len(lists) == len(content) == 1 and all(of_objects):

@@ -1,7 +1,8 @@
 """The tasks of models, and everything that depends on the task. A new task is a file here and a line in `TASKS`."""
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.base.errors import InputError
 
@@ -15,6 +16,11 @@ TASKS: dict[str, str] = {
     "multiple-choice": "compress.data.tasks.multiple_choice",
     "cloze": "compress.data.tasks.cloze",
     "token-classification": "compress.data.tasks.token_classification",
+    "text-regression": "compress.data.tasks.text_regression",
+    "sentence-similarity": "compress.data.tasks.sentence_similarity",
+    "multi-label-classification": "compress.data.tasks.multi_label_classification",
+    "text-ranking": "compress.data.tasks.text_ranking",
+    "question-answering": "compress.data.tasks.question_answering",
 }
 """Name -> module, whose `TASK` declares the task."""
 
@@ -34,9 +40,13 @@ def unknown(name: str) -> str | None:
     return None if name in TASKS else f"unknown task; expected one of {', '.join(TASKS)}{did_you_mean(name, TASKS)}"
 
 
-def task_of_class(model_class: str) -> str | None:
-    """Return the name of the task of a transformers model class, or None."""
-    return next((name for name in TASKS if model_class.endswith(task_of(name).architectures)), None)
+def task_of_class(model_class: str, config: Mapping[str, Any] | None = None) -> str | None:
+    """Return the name of the task of a transformers model class, or None.
+
+    Several tasks share a class; the settings in `config.json` decide among them, as far as they can.
+    """
+    named = [name for name in TASKS if model_class.endswith(task_of(name).architectures)]
+    return next((name for name in named if task_of(name).fits(config or {})), next(iter(named), None))
 
 
 def names_where(fact: str) -> str:

@@ -9,6 +9,7 @@ constant answer is the most frequent continuation. `nll` and `tokens` give the p
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from compress.data.bad_rows import refuse
 from compress.data.tasks import causal_lm, continuations, texts
 from compress.data.tasks.continuations import Encoded
 from compress.data.tasks.labels import require_column
@@ -32,10 +33,10 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     for column, field in ((spec.text, "text"), (spec.continuation, "continuation")):
         require_column(raw, column, field)
     pairs = list(zip(raw[spec.text], raw[spec.continuation], strict=True))
-    continuations.refuse((row, reason) for row, pair in enumerate(pairs) if (reason := _problem(*pair)))
+    refuse((row, reason) for row, pair in enumerate(pairs) if (reason := _problem(*pair)))
     joined = [(text + spec.delimiter, continuation) for text, continuation in pairs]
     encoded = continuations.encode(joined, processor, workload.max_length)
-    continuations.refuse((row, reason) for row, reason in enumerate(encoded) if isinstance(reason, str))
+    refuse((row, reason) for row, reason in enumerate(encoded) if isinstance(reason, str))
     rows = [one for one in encoded if isinstance(one, Encoded)]
     numbers = {text: number for number, text in enumerate(dict.fromkeys(continuation for _, continuation in pairs))}
     prepared = datasets.Dataset.from_dict(

@@ -6,12 +6,11 @@ Both are tokenized together, and spaces at the end of the context count to the c
 (Gao et al. 2021, doi:10.5281/zenodo.5371628, `TemplateLM._encode_pair`). Contexts over max_length lose their beginning.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
-from compress.data.bad_rows import BadRows
 from compress.data.tasks.blocks import frame
 from compress.data.tasks.causal_lm import losses
 from compress.data.tasks.task import IGNORED, Batch
@@ -109,12 +108,6 @@ def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
         "tokens": tokens.tolist(),
         "greedy": torch.where(torch.isfinite(nll), greedy, -1.0).tolist(),
     }
-
-
-def refuse(problems: Iterable[tuple[int, str]]) -> None:
-    """Raise BadRows for rows with problems: (row, reason) pairs."""
-    if found := list(problems):
-        raise BadRows(found)
 
 
 def counted(own: "datasets.Dataset", dense: "datasets.Dataset") -> "datasets.Dataset":

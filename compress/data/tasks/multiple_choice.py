@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
+from compress.data.bad_rows import refuse
 from compress.data.tasks import causal_lm, classes, continuations, texts
 from compress.data.tasks.continuations import Encoded
 from compress.data.tasks.labels import require_column
@@ -49,12 +50,12 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     for column, field in ((spec.text, "text"), (spec.choices, "choices"), (spec.label, "label")):
         require_column(raw, column, field)
     read = [_read(*row) for row in zip(raw[spec.text], raw[spec.choices], raw[spec.label], strict=True)]
-    continuations.refuse((row, reason) for row, reason in enumerate(read) if isinstance(reason, str))
+    refuse((row, reason) for row, reason in enumerate(read) if isinstance(reason, str))
     questions = [question for question in read if not isinstance(question, str)]
     pairs = [(text + spec.delimiter, choice) for text, choices, _ in questions for choice in choices]
     tried = continuations.encode(pairs, processor, workload.max_length)
     owners = [row for row, (_, choices, _) in enumerate(questions) for _ in choices]
-    continuations.refuse((row, reason) for row, reason in zip(owners, tried, strict=True) if isinstance(reason, str))
+    refuse((row, reason) for row, reason in zip(owners, tried, strict=True) if isinstance(reason, str))
     encoded = [one for one in tried if isinstance(one, Encoded)]
     remaining = iter(encoded)
     prepared = datasets.Dataset.from_list(

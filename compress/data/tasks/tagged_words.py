@@ -6,12 +6,12 @@ can overrule: the data has probably another order.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
-from compress.data.bad_rows import BadRows
+from compress.data.bad_rows import BadRows, refuse, shown
 from compress.data.dataset import Dataset
 from compress.data.tasks import labels
 from compress.data.tasks.class_names import class_names
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MOST_INSIDE = 2 / 3
 """Largest share of words with one tag other than O, where numbers without names are read as ids."""
-LONGEST = 60
-"""Longest value in an error, in characters."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,3 @@ def _problem(words: Any, tags: Any, names: Sequence[str] | None) -> str | None:
     if names is not None and (highest := max(tags)) >= len(names):
         return f"its tags contain {highest}, but the data's metadata names {len(names)} tags; correct the metadata"
     return None
-
-
-def shown(value: Any) -> str:
-    """Return a value as text for an error."""
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def refuse(problems: Iterable[tuple[int, str]]) -> None:
-    """Raise BadRows for rows with problems: (row, reason) pairs."""
-    if found := list(problems):
-        raise BadRows(found)

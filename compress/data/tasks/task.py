@@ -6,6 +6,7 @@ and transformers only inside functions, since commands that read results need on
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.data.dataset import Dataset
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 Normalization = Literal["characters", "tokens", "none"]
+Pooling = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 Outcomes = Mapping[str, Sequence[float]]
+USUAL_LENGTH = 128
 IGNORED = -100
 """Label that losses ignore."""
 
@@ -48,6 +51,38 @@ class WorkloadView(Protocol):
     @property
     def normalization(self) -> "Normalization":
         """Length by which log-likelihoods of choices are divided."""
+
+    @property
+    def pooling(self) -> str | None:
+        """Pooling of a plain encoder."""
+
+    @property
+    def normalize(self) -> bool | None:
+        """Whether vectors of a plain encoder are normalised."""
+
+    @property
+    def prompt(self) -> str | None:
+        """Text before every text."""
+
+    @property
+    def for_training(self) -> bool:
+        """Whether the examples are for training and calibration."""
+
+    @property
+    def threshold(self) -> float:
+        """Sigmoid above which a label is predicted."""
+
+    @property
+    def doc_stride_tokens(self) -> int:
+        """Tokens of a context that neighbouring windows share."""
+
+    @property
+    def longest_answer(self) -> int:
+        """Longest answer to a question, in tokens."""
+
+    @property
+    def null_threshold(self) -> float | None:
+        """Excess of the score of no answer from which none is given."""
 
     @property
     def headline_point(self) -> OperatingPoint:
@@ -101,6 +136,11 @@ TAGS = Column(
 LABEL = Column("label", "label", ("label", "labels", "target", "class", "category", "sentiment"))
 
 
+def any_head(config: Mapping[str, Any]) -> bool:
+    """Return True: any head of the task's model classes is one of the task."""
+    return True
+
+
 def same(examples: "datasets.Dataset") -> "datasets.Dataset":
     """Return the examples themselves: each is one row of a batch."""
     return examples
@@ -109,6 +149,36 @@ def same(examples: "datasets.Dataset") -> "datasets.Dataset":
 def final(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
     """Return the outcomes of the rows themselves: they are those of the examples."""
     return outcomes
+
+
+def by_name(task: "Task") -> Any:
+    """Return the Auto class of transformers that the task names."""
+    import transformers
+
+    return getattr(transformers, task.auto_model)
+
+
+def usable(model: Any) -> str:
+    """Return an empty text: every model of the task's classes can be used."""
+    return ""
+
+
+def untouched(config: Any, folder: Path | None, workload: WorkloadView) -> None:
+    """Leave a configuration as it is: it describes the model alone."""
+
+
+def nothing_more(model: Any, folder: Path) -> None:
+    """Write nothing beside a model: its own files are enough."""
+
+
+def no_lines(folder: Path) -> list[str]:
+    """Return no further lines: the task's workloads need no other fields."""
+    return []
+
+
+def unstated(folder: Path) -> int | None:
+    """Return None: the longest input is stated by the model's configuration alone."""
+    return None
 
 
 def unnamed(workload: WorkloadView) -> str:
@@ -142,8 +212,7 @@ class Task:
     sample_outcomes: Mapping[str, Sequence[float]]
     """Synthetic outcomes of a few examples; a metric fits the task if it is defined on them.
 
-    They include prediction and reference, nll and tokens, or the counts of entities and words: readers of traces need
-    one of these."""
+    They include the columns of one of the kinds in `trace_shape.OUTCOMES`, which readers of traces need."""
     headline: OperatingPoint
     """Default headline point of a workload; without a sequence_length, inputs have no length in tokens."""
     first_recipe: str
@@ -171,6 +240,9 @@ class Task:
     """lengths(examples): the length of every example, for sorting."""
     made_up: Callable[[], "datasets.Dataset"]
     """made_up(): a few raw examples for checks of an exported graph, in the default columns."""
+    fits: Callable[[Mapping[str, Any]], bool] = any_head
+    """fits(config): whether a head with these settings of `config.json` is one of this task, not of another task with
+    the same classes."""
     aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
     """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
     prepare_like: Callable[["datasets.Dataset", Any, WorkloadView, Any, Any], "datasets.Dataset"] | None = None
@@ -180,6 +252,30 @@ class Task:
     """rows(examples): the rows that are evaluated, one or several per example."""
     answers: Callable[[Mapping[str, Sequence[Any]], "datasets.Dataset"], Outcomes] = final
     """answers(outcomes, examples): per-example outcomes from those of all rows, columns as in `sample_outcomes`."""
+    soft_loss: Callable[["torch.Tensor", "torch.Tensor", float], "torch.Tensor"] | None = None
+    """soft_loss(student, teacher, temperature): mean distance of logits for distillation, whose size does not depend on
+    the temperature; None: the divergence of the softmax over the last dimension."""
+    trains_by_losses: bool = False
+    """Whether training takes the mean of `losses`, not the loss that the model computes from `labels`."""
+    auto: Callable[["Task"], Any] = by_name
+    """auto(task): the class whose from_pretrained and from_config make models, if not the Auto class of that name."""
+    configure: Callable[[Any, Path | None, WorkloadView], None] = untouched
+    """configure(config, folder, workload): complete a configuration in place with files beside the weights.
+
+    Raises InputError if these and the workload do not describe the model."""
+    unusable: Callable[[Any], str] = usable
+    """unusable(model): why a model in memory, of one of the task's classes, cannot be used; empty if it can."""
+    write_beside: Callable[[Any, Path], None] = nothing_more
+    """write_beside(model, folder): the files with which other libraries read a plain artifact of this model."""
+    lines: Callable[[Path], list[str]] = no_lines
+    """lines(folder): further lines of a workload file for the model in this folder."""
+    longest: Callable[[Path], int | None] = unstated
+    """longest(folder): the longest input in tokens that files beside the weights state."""
+    trains_on_rows: bool = False
+    """Whether rows, not examples, are trained and calibrated on: an example of several texts is several rows."""
+    learns_labels: bool = True
+    """Whether `losses` teach a model its labels. If not, a student learns from its teacher alone, and `losses` are only
+    for gradients."""
     settings: tuple[str, ...] = ()
     """Fields of a workload that only this task and its like have, of those in `workload.OF_SOME_TASKS`."""
     protocol: Callable[[WorkloadView], str] = unnamed
@@ -195,6 +291,8 @@ class Task:
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False
     """Whether logits are [batch, length, outputs], meaningless at padding."""
+    several_labels: bool = False
+    """Whether an example has any number of labels, which may have a column each (`label_columns`)."""
     has_labels: bool = True
     """Whether the head has `num_labels` outputs, which a student must share with its teacher."""
 
@@ -202,6 +300,11 @@ class Task:
     def has_lengths(self) -> bool:
         """Whether inputs have a length in tokens."""
         return self.headline.sequence_length is not None
+
+    @property
+    def usual_length(self) -> int:
+        """Longest input of a workload that states none, in tokens."""
+        return max(USUAL_LENGTH, self.headline.sequence_length or 0)
 
     @property
     def reads_images(self) -> bool:

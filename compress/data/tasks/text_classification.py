@@ -55,27 +55,42 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
     """Return mismatches of model and examples, one sentence each."""
     problems = texts.text_problems(model, processor, examples, workload)
     problems += texts.padding_problems(model, processor) + texts.end_problems(model, examples)
-    return problems + classes.class_problems(model)
+    return problems + [f"{problem}{_way_out(model)}" for problem in classes.class_problems(model)]
+
+
+def _way_out(model: Any) -> str:
+    """Return the remedy for a model of texts whose head does not choose a class."""
+    if getattr(model.config, "problem_type", None) == "multi_label_classification":
+        return ": set task to multi-label-classification"
+    return ": set task to text-regression, or to text-ranking" if model.config.num_labels == 1 else ""
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
     """Return columns text, (text_pair), labels, input_ids, (token_type_ids): tokenised and truncated at max_length."""
     import datasets
 
+    columns = encoded_texts(raw, processor, workload)
+    labels = class_labels.read(raw, workload.dataset.label, config, workload.dataset.labels)
+    note = "; ".join(filter(None, (labels.note, padding_note(processor))))
+    return datasets.Dataset.from_dict(columns | {"labels": labels.ids}, info=datasets.DatasetInfo(description=note))
+
+
+def encoded_texts(raw: "datasets.Dataset", processor: Any, workload: WorkloadView) -> dict[str, list[Any]]:
+    """Return the columns text, (text_pair), input_ids and (token_type_ids), truncated at max_length."""
     spec = workload.dataset
     rows = texts.text_column(raw, spec.text, "text")
     pairs = texts.text_column(raw, spec.text_pair, "text_pair") if spec.text_pair else None
-    labels = class_labels.read(raw, spec.label, config, spec.labels)
-    columns: dict[str, Any] = {"text": rows, "labels": labels.ids}
-    if pairs is not None:
-        columns["text_pair"] = pairs
     encoded = processor(rows, pairs, truncation=True, max_length=workload.max_length)
+    refuse_without_text(encoded["input_ids"], processor)
+    second = {} if pairs is None else {"text_pair": pairs}
+    return {"text": rows, **second, **{name: encoded[name] for name in INPUTS if name in encoded}}
+
+
+def refuse_without_text(ids: Sequence[Sequence[int]], processor: Any) -> None:
+    """Raise InputError if no row has a token that is neither special nor unknown."""
     special = set(processor.all_special_ids)
-    if all(token in special for row in encoded["input_ids"] for token in row):
-        raise InputError(f"all {len(rows)} texts are empty, or have only unknown tokens; expected text of its language")
-    note = "; ".join(filter(None, (labels.note, padding_note(processor))))
-    columns |= {name: encoded[name] for name in INPUTS if name in encoded}
-    return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
+    if all(token in special for row in ids for token in row):
+        raise InputError(f"all {len(ids)} texts are empty, or have only unknown tokens; expected text of its language")
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -104,6 +119,12 @@ def fixed(
     return batches
 
 
+def chooses_one(config: Mapping[str, Any]) -> bool:
+    """Return whether a head with these settings chooses one of several classes."""
+    several = len(config.get("id2label") or (0, 1)) > 1
+    return several and config.get("problem_type") in (None, "single_label_classification")
+
+
 TASK = Task(
     name="text-classification",
     auto_model="AutoModelForSequenceClassification",
@@ -121,6 +142,7 @@ TASK = Task(
     prepare=prepare,
     collate=collate,
     fixed=fixed,
+    fits=chooses_one,
     outcomes=classes.outcomes,
     losses=classes.cross_entropy,
     lengths=texts.lengths,

@@ -10,16 +10,17 @@ A word beyond max_length, or without a piece, has no answer: it counts as O for 
 An example's outcomes are counts, so that a ratio of sums can be resampled over examples and compared in pairs.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compress.base.bits import identity
 from compress.base.config import InputError
+from compress.data.bad_rows import refuse, shown
 from compress.data.point import OperatingPoint
 from compress.data.tasks import classes, text_classification, texts
 from compress.data.tasks.entities import OUTSIDE, counts, unlike_entities
-from compress.data.tasks.tagged_words import read, refuse, shown
+from compress.data.tasks.tagged_words import read
 from compress.data.tasks.task import IGNORED, TAGS, TOKENS, Batch, Task, WorkloadView
 
 if TYPE_CHECKING:
@@ -151,15 +152,10 @@ def answers(outcomes: Mapping[str, Sequence[Any]], examples: "datasets.Dataset")
         ours = [names[tag] if (tag := tags.get(word, -1)) >= 0 else OUTSIDE for word in range(len(gold))]
         tp, named, there = counts([names[tag] for tag in gold], ours)
         right = sum(tags.get(word, -1) == tag for word, tag in enumerate(gold))
-        row = (tp, named, there, right, len(gold), gold.count(commonest), _number(predicted))
+        row = (tp, named, there, right, len(gold), gold.count(commonest), identity(predicted))
         for values, value in zip(found.values(), row, strict=True):
             values.append(float(value))
     return found
-
-
-def _number(tags: Sequence[int]) -> int:
-    """Return a number that a double holds exactly, and that differs for other tags but by chance (1 in 2^48)."""
-    return int.from_bytes(hashlib.blake2b(str(list(tags)).encode(), digest_size=6).digest())
 
 
 def tag_names(examples: "datasets.Dataset") -> list[str]:

@@ -7,13 +7,15 @@
          + relation_weight * difference of self-attention relations          MiniLMv2, arXiv:2012.15828
 
 Language models are compared at every predicted token, taggers of words at every judged one, classifiers once per
-example. Padding is excluded everywhere.
+example. Answers to questions are compared by two distributions over the tokens of a window: of their starts and of
+their ends. Padding is excluded everywhere. Tasks whose outputs are no probabilities of classes replace the first term:
+scores are compared by their squared difference.
 """
 
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,14 +24,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from compress.base.config import InputError
-from compress.data.tasks import task_of
-from compress.data.tasks.task import IGNORED, unshifted
+from compress.data.tasks import task_of, text_classification
+from compress.data.tasks.task import IGNORED, Task
+from compress.methods import calibrate
 from compress.methods.distill import adapters
-from compress.methods.distill.batches import NUMBER, answers, total_steps, trains_in_bf16
+from compress.methods.distill.batches import NUMBER, answers, check_divergence, total_steps, trains_in_bf16
 from compress.methods.distill.relations import Attention, Relations
 from compress.methods.distill.students import Student, make_student
 from compress.model.bundle import Bundle
 from compress.model.layers import WeightLayer
+from compress.model.outputs import logits_of
 from compress.spec.steps import Distill
 
 PROJECTION = "distillation_projection"
@@ -43,6 +47,7 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     """
     from compress.methods.distill.training import train
 
+    check_divergence(task_of(bundle.task), config)
     examples = bundle.train_examples("distill")
     teacher = bundle.teacher() if bundle.teacher is not None else copy.deepcopy(bundle.model)
     teacher = teacher.to(bundle.device).eval().requires_grad_(False)
@@ -53,7 +58,7 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     notes = [student.note]
     with contextlib.ExitStack() as stack:
         compared = stack.enter_context(comparing(student, teacher, config, bundle.seed))
-        compared = replace(compared, aligned=task_of(bundle.task).aligned)
+        compared = replace(compared, task=task_of(bundle.task))
         if worth_remembering(bundle, config, len(examples)):
             compared = replace(compared, answers=answers(teacher, examples, bundle, config))
             examples = examples.add_column(NUMBER, list(range(len(examples))))
@@ -80,8 +85,8 @@ class Compared:
     relations: Relations | None = None
     answers: torch.Tensor | None = None
     """[examples, classes] logits of the teacher; None if they are computed for every batch."""
-    aligned: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = unshifted
-    """(logits, labels) -> logits and the labels that they predict, as the task pairs them."""
+    task: Task = text_classification.TASK
+    """The task, which pairs logits with labels and has losses of its own."""
 
 
 def worth_remembering(bundle: Bundle, config: Distill, examples: int) -> bool:
@@ -118,17 +123,15 @@ def distillation_loss(
     """Return the scalar loss of one batch, and the student's outputs."""
     hidden = {"output_hidden_states": True} if compared.pairs else {}
     inputs = {name: value for name, value in batch.items() if name != NUMBER}
-    outputs = student(**inputs, **hidden)
+    outputs, own_loss = _own_loss(compared.task, student, inputs, **hidden)
     if compared.answers is None:
         with torch.no_grad():
             reference = teacher(**{name: value for name, value in inputs.items() if name != "labels"}, **hidden)
-        logits = reference.logits
+        logits = logits_of(reference)
     else:
         logits = compared.answers[batch[NUMBER]]
-    student_logits, labels = compared.aligned(outputs.logits, batch["labels"])
-    teacher_logits, _ = compared.aligned(logits, batch["labels"])
-    soft = soft_loss(student_logits, teacher_logits, config.temperature, labels != IGNORED, config.divergence)
-    loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
+    soft = _compared_logits(logits_of(outputs), logits, batch["labels"], config, compared.task)
+    loss = soft if own_loss is None else config.soft_weight * soft + (1 - config.soft_weight) * own_loss
     mask = batch.get("attention_mask")
     if compared.pairs:
         unwrapped = getattr(student, "module", student)  # several processes wrap the student
@@ -143,6 +146,25 @@ def distillation_loss(
     if compared.relations is not None:
         loss = loss + config.relation_weight * compared.relations.loss(mask)
     return loss, outputs
+
+
+def _own_loss(
+    task: Task, student: Any, inputs: Mapping[str, torch.Tensor], **how: Any
+) -> tuple[Any, torch.Tensor | None]:
+    """Return the student's outputs and its loss by the labels; None for a task that learns from the teacher alone."""
+    if task.learns_labels:
+        return calibrate.loss_of(task, student, inputs, **how)
+    return student(**{name: value for name, value in inputs.items() if name != "labels"}, **how), None
+
+
+def _compared_logits(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, config: Distill, task: Task
+) -> torch.Tensor:
+    """Return the distance of student and teacher at what the task compares."""
+    if task.soft_loss is not None:
+        return task.soft_loss(student, teacher, config.temperature)
+    (ours, paired), (theirs, _) = task.aligned(student, labels), task.aligned(teacher, labels)
+    return soft_loss(ours, theirs, config.temperature, paired != IGNORED, config.divergence)
 
 
 def soft_loss(

@@ -14,8 +14,10 @@ from compress.base.console import bar
 from compress.base.devices import computes_bf16
 from compress.base.ranks import processes
 from compress.data.tasks import task_of
+from compress.data.tasks.task import Task
 from compress.methods.calibrate import shortened
 from compress.model.bundle import Bundle
+from compress.model.outputs import logits_of
 from compress.spec.steps import Distill
 
 NUMBER = "example_number"
@@ -28,7 +30,8 @@ def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str,
     task = task_of(bundle.task)
 
     def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        tensors = task.collate(shortened(batch, config.max_length, bundle.processor), bundle.processor)
+        cut = shortened(batch, config.max_length, bundle.processor, task.per_token)
+        tensors = task.collate(cut, bundle.processor)
         return tensors | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
 
     return collate
@@ -45,7 +48,7 @@ def answers(model: Any, examples: Any, bundle: Bundle, config: Distill) -> torch
             batch = collate([examples[i] for i in order[start : start + config.batch_size]])
             inputs = {k: v.to(bundle.device) for k, v in batch.items() if k not in ("labels", NUMBER)}
             with torch.autocast(bundle.device.type, dtype=dtype, enabled=dtype is not None):
-                outputs.append(model(**inputs).logits.float())
+                outputs.append(logits_of(model(**inputs)).float())
             running.advance(len(outputs[-1]))
     sorted_answers = torch.cat(outputs)
     return torch.empty_like(sorted_answers).index_copy_(
@@ -70,6 +73,15 @@ def total_steps(examples: int, config: Distill) -> int:
 def trains_in_bf16(config: Distill, device: torch.device) -> bool:
     """Return whether training runs under autocast to bf16."""
     return config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
+
+
+def check_divergence(task: Task, config: Distill) -> None:
+    """Raise InputError for a divergence that the task's own distance of logits does not have."""
+    if task.soft_loss is not None and config.divergence != "forward":
+        raise InputError(
+            f"distill divergence {config.divergence}: outputs of {task.name} are not probabilities of classes, and are "
+            "compared by another distance; remove divergence"
+        )
 
 
 def check_device(device: torch.device) -> None:

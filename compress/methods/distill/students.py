@@ -18,9 +18,9 @@ import torch
 from compress.base.config import InputError, did_you_mean
 from compress.base.errors import as_input_error
 from compress.base.reading import expanded
-from compress.data import configuration
+from compress.data import loading
 from compress.data.checkpoints import settings
-from compress.data.empty import few_modules
+from compress.data.empty import auto_class, few_modules
 from compress.data.tasks import task_of
 from compress.methods.depth import keep_layers
 from compress.model.architectures import architecture_of, layers_of, layers_path
@@ -137,15 +137,14 @@ def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[No
 
 def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:
     """Return another model of the same task, labels and tokenizer. Raises InputError for one that is not compatible."""
-    import transformers
-
     task = task_of(bundle.task)
     place = f"distill model {location}"
     location = str(expanded(location))
     try:
         processor = task.load_processor(location)
-        model, info = getattr(transformers, task.auto_model).from_pretrained(
-            location, config=configuration.load(location), dtype=torch.float32, output_loading_info=True
+        own = loading.student_config(location, bundle.workload, bundle.task)
+        model, info = auto_class(bundle.task).from_pretrained(
+            location, config=own, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from compress.base.config import InputError
 from compress.methods.prune.importance import Part
 from compress.model.layers import keep_inputs, keep_outputs
+from compress.model.outputs import logits_of
 
 Group = Any  # torch_pruning.Group: (dependency, indices) pairs
 
@@ -62,7 +63,7 @@ def trace(model: Any) -> Any:
         graph = tp.DependencyGraph().build_dependency(
             model.eval(),
             example_inputs=example_inputs(model),
-            forward_fn=lambda m, inputs: m(**inputs).logits,
+            forward_fn=lambda m, inputs: logits_of(m(**inputs)),
             customized_pruners={Conv1D: Conv1DPruner()},
         )
     model.train(training)

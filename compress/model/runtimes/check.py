@@ -20,6 +20,7 @@ from compress.data import live
 from compress.data.tasks import task_of
 from compress.model.agreement import NONE, TOLERANCES, Agreement
 from compress.model.bundle import Bundle
+from compress.model.outputs import logits_of
 from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import exported
 
@@ -198,7 +199,7 @@ def compared(
     for batch, expected in zip(batches, answers(bundle.model, batches, device), strict=True):
         inputs = {name: value.to(device) for name, value in batch.items()}
         try:
-            logits = graph(**inputs).logits.float().cpu()
+            logits = logits_of(graph(**inputs)).float().cpu()
         except (InputError, MemoryError):
             raise
         except Exception as error:  # the runtimes' own errors share no other base class
@@ -222,6 +223,7 @@ def answers(model: Any, batches: Sequence[Batch], device: torch.device) -> Itera
     try:
         for batch in batches:
             with torch.no_grad():
-                yield model(**{name: value.to(device) for name, value in batch.items()}).logits.float().cpu()
+                output = model(**{name: value.to(device) for name, value in batch.items()})
+                yield logits_of(output).float().cpu()
     finally:
         model.cpu().train(training)

@@ -28,6 +28,7 @@ from compress.base.errors import innermost
 from compress.base.files import scratch
 from compress.base.memory import free_bytes
 from compress.data import positions
+from compress.model.outputs import logits_of
 from compress.model.runtimes import unsigned
 from compress.model.runtimes.graph import OnnxModel
 from compress.model.runtimes.providers import Place
@@ -50,8 +51,7 @@ class _Logits(nn.Module):
         self.constants = dict(constants)
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(**dict(zip(self.names, args, strict=True)), **self.constants).logits
-        return logits
+        return logits_of(self.model(**dict(zip(self.names, args, strict=True)), **self.constants))
 
 
 def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:

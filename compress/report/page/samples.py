@@ -15,7 +15,9 @@ from compress.base.config import InputError
 from compress.records import trace
 from compress.records.result import Result
 from compress.records.sample import OUTSIDE, PAUSE_NS
-from compress.report.page.tagged import changed_tags
+from compress.report.page.answered import changed_answers
+from compress.report.page.scored import moved_ranks, moved_scores
+from compress.report.page.tagged import Unit, changed_tags
 from compress.report.text import plain
 
 Plain = dict[str, Any]
@@ -152,9 +154,21 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
     ours, baseline = session.outcomes(result.name), session.outcomes(against)
     if "nll" in ours and "nll" in baseline:
         return _blocks(ours, baseline)
+    if "score" in ours and "score" in baseline:
+        found = moved_scores(ours, baseline, against, session.texts or {}, FLIPS)
+        return {**found, "texts": OLD if session.texts is None else None}
+    if "ndcg_at_10" in ours and "ndcg_at_10" in baseline:
+        by_first = result.accuracy is not None and result.accuracy.metric == "mrr"
+        figure = "reciprocal_rank" if by_first else "ndcg_at_10"
+        found = moved_ranks(ours[figure], baseline[figure], against, session.texts or {}, FLIPS)
+        return {**found, "texts": OLD if session.texts is None else None}
+    if "em" in ours and "em" in baseline and "answer" in ours and "answer" in baseline:
+        found = changed_answers(ours, baseline, against, session.texts or {}, FLIPS)
+        return {**found, "texts": OLD if session.texts is None else None}
     if "answer" in ours and "answer" in baseline:
         of_words = result.accuracy is not None and result.accuracy.metric == "token_accuracy"
-        found = changed_tags(ours, baseline, against, of_words, session.texts or {}, FLIPS)
+        unit: Unit = "words" if of_words else "labels" if "labels" in ours else "entities"
+        found = changed_tags(ours, baseline, against, unit, session.texts or {}, FLIPS)
         return {**found, "texts": OLD if session.texts is None else None}
     if "prediction" not in ours or "prediction" not in baseline:
         return {"why": "the session stored no individual answers"}

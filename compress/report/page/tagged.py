@@ -1,24 +1,27 @@
-"""Data of a card on tags of words: the examples with other tags than the reference's, by their counts."""
+"""Data of a card on tags of words, and on labels of texts: the examples with other ones, by their counts."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from compress.report.text import plain
 
+Unit = Literal["entities", "words", "labels"]
+"""What an example's errors are counted in."""
 KINDS = ("more errors", "fewer errors", "as many errors")
 Columns = Mapping[str, np.ndarray]
 
 
 def changed_tags(
-    ours: Columns, baseline: Columns, against: str, of_words: bool, texts: Mapping[int, str | None], most: int
+    ours: Columns, baseline: Columns, against: str, unit: Unit, texts: Mapping[int, str | None], most: int
 ) -> dict[str, Any]:
     """Return at most `most` examples with other tags: those with more errors first, then with fewer, then the others.
 
-    Errors are false and missed entities, or words with a wrong tag if the metric is `of_words`.
+    Errors are false and missed entities or labels, or words with a wrong tag.
     """
-    total, unit = ("words", "words") if of_words else ("gold", "entities")
+    of_words = unit == "words"
+    total, what = "words" if of_words else "gold", "labels" if unit == "labels" else "tags"
     wrong, wrong_before = _errors(ours, of_words), _errors(baseline, of_words)
     changed = np.flatnonzero(ours["answer"] != baseline["answer"])
     more, fewer = wrong[changed] > wrong_before[changed], wrong[changed] < wrong_before[changed]
@@ -35,8 +38,8 @@ def changed_tags(
     ]
     counts = [int((rank == kind).sum()) for kind in range(len(KINDS))]
     sentence = (
-        f"Of {len(wrong)} examples, {len(changed)} have other tags than under {against}: {counts[0]} with more errors, "
-        f"{counts[1]} with fewer, {counts[2]} with as many."
+        f"Of {len(wrong)} examples, {len(changed)} have other {what} than under {against}: {counts[0]} with more "
+        f"errors, {counts[1]} with fewer, {counts[2]} with as many."
     )
     return {"counts": counts, "n": len(wrong), "rows": rows, "sentence": sentence, "words": list(KINDS)}
 

@@ -1,0 +1,1 @@
+"""Sentence encoders: transformers models whose one output is the pooled vector of a text."""

@@ -1,0 +1,48 @@
+"""Data of a card on scores and on rankings: the examples whose figure moved most against the reference's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compress.report.text import plain
+
+Columns = Mapping[str, np.ndarray]
+Texts = Mapping[int, str | None]
+
+
+def moved_scores(ours: Columns, baseline: Columns, against: str, texts: Texts, most: int) -> dict[str, Any]:
+    """Return the at most `most` examples whose score moved most: those now farther from the data's number first."""
+    found = _moved(baseline["reference"], baseline["score"], ours["score"], texts, most)
+    farther, nearer, _ = found["counts"]
+    sentence = (
+        f"Of {found['n']} examples, {farther} have a score farther from the data's than under {against}, {nearer} one "
+        "nearer to it."
+    )
+    return {**found, "sentence": sentence, "words": ["farther", "nearer", "as far"]}
+
+
+def moved_ranks(ours: np.ndarray, baseline: np.ndarray, against: str, texts: Texts, most: int) -> dict[str, Any]:
+    """Return the at most `most` queries whose figure, which is at best 1, moved most: those ranked worse first."""
+    found = _moved(np.ones_like(baseline), baseline, ours, texts, most)
+    worse, better, _ = found["counts"]
+    sentence = f"Of {found['n']} queries, {worse} are ranked worse than under {against}, {better} better."
+    return {**found, "sentence": sentence, "words": ["worse", "better", "as good"]}
+
+
+def _moved(gold: np.ndarray, before: np.ndarray, after: np.ndarray, texts: Texts, most: int) -> dict[str, Any]:
+    moved = np.abs(after - before)
+    change = np.abs(after - gold) - np.abs(before - gold)
+    rank = np.where(change > 0, 0, np.where(change < 0, 1, 2))
+    listed = [n for n in np.argsort(-moved, kind="stable")[:most].tolist() if moved[n] > 0]
+    rows = [
+        [
+            n,
+            None if (text := texts.get(n)) is None else plain(text),
+            *(f"{each[n]:.4g}" for each in (gold, before, after)),
+            int(rank[n]),
+        ]
+        for n in sorted(listed, key=lambda n: int(rank[n]))
+    ]
+    counts = [int(((rank == kind) & (moved > 0)).sum()) for kind in range(3)]
+    return {"counts": counts, "n": len(gold), "rows": rows}

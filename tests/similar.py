@@ -1,0 +1,133 @@
+"""A small sentence encoder in the folders of both generations, and made pairs of texts with a similarity."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import BAD, FILLER, GOOD, tokenizer
+
+OLD: dict[str, Any] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ],
+    "1_Pooling/config.json": {
+        "word_embedding_dimension": 32,
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    },
+    "sentence_bert_config.json": {"max_seq_length": 24, "do_lower_case": False},
+    "config_sentence_transformers.json": {"__version__": {"sentence_transformers": "2.0.0"}},
+}
+NEW: dict[str, Any] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+        {
+            "idx": 1,
+            "name": "1",
+            "path": "1_Pooling",
+            "type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+        },
+        {
+            "idx": 2,
+            "name": "2",
+            "path": "2_Normalize",
+            "type": "sentence_transformers.base.modules.normalize.Normalize",
+        },
+    ],
+    "1_Pooling/config.json": {"embedding_dimension": 32, "pooling_mode": "mean", "include_prompt": True},
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        "module_output_name": "token_embeddings",
+    },
+    "config_sentence_transformers.json": {
+        "default_prompt_name": None,
+        "prompts": {"document": "", "query": ""},
+        "similarity_fn_name": "cosine",
+    },
+}
+GENERATIONS = {"old": OLD, "new": NEW, "plain": {}}
+
+
+def pairs(count: int, seed: int) -> dict[str, list[Any]]:
+    """Made sentences, each with another one and the share of its words that are the same, from 0 to 5."""
+    draw, words = random.Random(seed), (*FILLER, *GOOD, *BAD)
+    given: dict[str, list[Any]] = {"text": [], "text_pair": [], "label": []}
+    for _ in range(count):
+        text = draw.choices(words, k=draw.randrange(3, 14))
+        other = list(text)
+        changed = draw.sample(range(len(text)), draw.randrange(len(text) + 1))
+        for place in changed:
+            other[place] = draw.choice(words)
+        given["text"].append(" ".join(text))
+        given["text_pair"].append(" ".join(other[: draw.randrange(2, 14)]))
+        given["label"].append(round(5 * (1 - len(changed) / len(text)), 2))
+    return given
+
+
+def encoder(kind: str = "Bert", layers: int = 2) -> Any:
+    """A small encoder with random weights: texts with the same words have similar vectors."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    width = {
+        "Bert": {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64},
+        "Roberta": {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64},
+        "MPNet": {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64},
+        "DistilBert": {"dim": 32, "n_layers": layers, "n_heads": 4, "hidden_dim": 64},
+    }[kind]
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=64, max_position_embeddings=66, pad_token_id=0, initializer_range=0.2, **width
+    )
+    return getattr(transformers, f"{kind}Model")(config).eval()
+
+
+def write_encoder(folder: Path, generation: str = "new", model: Any = None, **files: Any) -> Path:
+    """A folder with a model and its tokenizer, and the settings of a generation; `files` replace some of them."""
+    (model or encoder()).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    for name, content in {**GENERATIONS[generation], **files}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def write_pairs(folder: Path, train: dict[str, list[Any]], test: dict[str, list[Any]]) -> Path:
+    """A folder with data as train.parquet and test.parquet."""
+    import datasets
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, data in (("train", train), ("test", test)):
+        datasets.Dataset.from_dict(data).to_parquet(folder / f"{split}.parquet")
+    return folder
+
+
+def write_similar(
+    folder: Path, generation: str = "new", test: dict[str, list[Any]] | None = None, **changes: Any
+) -> Path:
+    """A folder with an encoder, data and `similar.yaml`; returns the path of the workload file."""
+    from ruamel.yaml import YAML
+
+    if not (folder / "model").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_encoder(folder / "model", generation)
+    write_pairs(folder / "data", pairs(64, 1), test or pairs(60, 2))
+    plain: dict[str, Any] = {
+        "task": "sentence-similarity",
+        "model": "model",
+        "dataset": {"path": "data", "text_pair": "text_pair", **changes.pop("dataset", {})},
+        "max_length": 24,
+        "headline": {"batch_size": 4, "sequence_length": 16},
+        **({"pooling": "mean"} if generation == "plain" else {}),
+        **changes,
+    }
+    path = folder / "similar.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(plain, out)
+    return path
