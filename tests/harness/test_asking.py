@@ -16,9 +16,10 @@ from compress.analysis.soundness import unsound_reference
 from compress.data import live
 from compress.data.tasks import task_of
 from compress.methods import apply_step
+from compress.methods.calibrate import loss_of
 from compress.methods.distill import soft_loss
 from compress.model.bundle import Bundle
-from compress.model.outputs import called, logits_of
+from compress.model.outputs import logits_of
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
@@ -185,7 +186,7 @@ def test_a_student_is_compared_over_possible_tokens_only() -> None:
 def test_the_hard_loss_is_the_tasks_own(trained: Any) -> None:
     rows = bundle(trained).train_examples("test").select(range(6))
     batch = TASK.collate(list(rows), tokenizer())
-    output, loss = called(trained, batch, TASK.name)
+    output, loss = loss_of(TASK, trained, batch)
     sums, counts = TASK.losses(logits_of(output), batch["labels"])
     assert float(loss) == pytest.approx(float(sums.sum() / counts.sum()), rel=1e-6)
 
