@@ -249,9 +249,10 @@ def test_init_states_what_a_folder_without_a_test_split_holds_and_the_way_out(
         ('{"architectures": ["LlamaForCausalLM"]}', "causal-lm"),
         ('{"architectures": ["GPT2LMHeadModel"]}', "causal-lm"),
         ('{"architectures": ["ViTForImageClassification"]}', "image-classification"), ('{"architectures": null}', None),
-        ("{", None), ('{"architectures": ["BertModel"]}', None),
+        ("{", None), ('{"architectures": ["BertForPreTraining"]}', None),
+        ('{"architectures": ["BertModel"]}', "sentence-similarity"),
     ],
-    ids=range(6),
+    ids=range(7),
 )  # fmt: skip
 def test_the_task_is_read_from_the_models_configuration(content: str, task: str | None, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
