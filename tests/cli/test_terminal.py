@@ -249,7 +249,7 @@ def test_init_states_what_a_folder_without_a_test_split_holds_and_the_way_out(
         ('{"architectures": ["LlamaForCausalLM"]}', "causal-lm"),
         ('{"architectures": ["GPT2LMHeadModel"]}', "causal-lm"),
         ('{"architectures": ["ViTForImageClassification"]}', "image-classification"), ('{"architectures": null}', None),
-        ("{", None), ('{"architectures": ["BertForPreTraining"]}', None),
+        ("{", None), ('{"architectures": ["BertForNextSentencePrediction"]}', None),
         ('{"architectures": ["BertModel"]}', "sentence-similarity"),
     ],
     ids=range(7),
