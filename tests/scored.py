@@ -83,8 +83,8 @@ TOPICS = ("praise", "blame", "story")
 """Labels of made sentences: words of `GOOD`, of `BAD`, or one of "plot" and "story"."""
 
 
-def labelled(count: int, seed: int) -> dict[str, list[Any]]:
-    """Made sentences with any of the three labels, or none, as names."""
+def labelled(count: int, seed: int, wrong: float = 0.0) -> dict[str, list[Any]]:
+    """Made sentences with any of the three labels, or none, as names; a share of these decisions is `wrong`."""
     draw = random.Random(seed)
     texts, labels = [], []
     kinds = (GOOD, BAD, ("plot", "story"))
@@ -94,7 +94,7 @@ def labelled(count: int, seed: int) -> dict[str, list[Any]]:
         words = draw.choices(plain, k=draw.randrange(4, 12)) + [draw.choice(kinds[number]) for number in chosen]
         draw.shuffle(words)
         texts.append(" ".join(words))
-        labels.append([TOPICS[number] for number in chosen])
+        labels.append([TOPICS[number] for number in range(3) if (number in chosen) is not (draw.random() < wrong)])
     return {"text": texts, "label": labels}
 
 
@@ -111,23 +111,20 @@ def marked(count: int, seed: int) -> dict[str, list[Any]]:
 
 
 def searched(count: int, seed: int) -> dict[str, list[Any]]:
-    """Made queries of one word, with texts that hold the word, graded by how often, and others that do not."""
+    """Made queries with texts, graded by how many good words they hold; some others hold one too."""
     draw = random.Random(seed)
     rows: dict[str, list[Any]] = {"query": [], "positives": [], "negatives": [], "grades": []}
     for _ in range(count):
-        word = draw.choice(GOOD + BAD)
-        others = [other for other in GOOD + BAD if other != word]
-        positives, negatives = [], []
-        for times in (2, 1)[: draw.randrange(1, 3)]:
-            positives.append([word] * times + draw.choices(FILLER, k=5))
-        for _ in range(draw.randrange(2, 5)):
-            negatives.append([draw.choice(others), *draw.choices(FILLER, k=6)])
-        for words in positives + negatives:
+        grades = [2, 1][: draw.randrange(1, 3)]
+        found = [draw.choices(GOOD, k=grade) + draw.choices(FILLER, k=5) for grade in grades]
+        kinds = [GOOD if draw.random() < 0.15 else BAD for _ in range(draw.randrange(2, 5))]
+        others = [draw.choices(kind, k=1) + draw.choices(FILLER, k=6) for kind in kinds]
+        for words in found + others:
             draw.shuffle(words)
-        rows["query"].append(word)
-        rows["grades"].append([float(words.count(word)) for words in positives])
-        rows["positives"].append([" ".join(words) for words in positives])
-        rows["negatives"].append([" ".join(words) for words in negatives])
+        rows["query"].append(" ".join(draw.choices(FILLER, k=2)))
+        rows["positives"].append([" ".join(words) for words in found])
+        rows["negatives"].append([" ".join(words) for words in others])
+        rows["grades"].append([float(grade) for grade in grades])
     return rows
 
 

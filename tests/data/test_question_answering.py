@@ -118,7 +118,7 @@ def test_no_answer_needs_every_window_to_have_none() -> None:
     rows = [asked(at("river")), asked(NOTHING)]
     examples = prepared(rows, max_length=10)
     lacking, holding = np.zeros((6, 2)), np.zeros((6, 2))
-    lacking[0], holding[0], holding[3] = 5, 1, 4
+    lacking[0], lacking[2], holding[0], holding[3] = 5, 0.1, 1, 4  # "old", which is no article, and "river"
     found = answered(examples, [lacking, holding, lacking, lacking])
     assert found["em"] == found["f1"] == [1.0, 1.0]
     assert found["no_answer"] == [0.0, 1.0] and len(set(found["answer"])) == 2

@@ -162,14 +162,14 @@ def test_folders_that_cannot_be_read_as_published_are_refused(kind: str, tmp_pat
 
 def test_a_pooling_outside_the_folder_is_refused(tmp_path: Path) -> None:
     modules = [MODULES[0], {**MODULES[1], "path": "../elsewhere"}]
-    with pytest.raises(InputError, match=r"../elsewhere/config.json: missing"):
+    with pytest.raises(InputError, match=r"\.\./elsewhere/config\.json: missing"):
         settings.of_folder(write_encoder(tmp_path / "model", **{"modules.json": modules}))
 
 
 def test_a_plain_encoder_needs_a_stated_pooling(tmp_path: Path) -> None:
     model = encoder()
     folder = write_encoder(tmp_path / "model", "plain", model)
-    with pytest.raises(InputError, match=r"is a plain encoder, without modules.json; set pooling in the workload"):
+    with pytest.raises(InputError, match=r"is a plain encoder, without modules\.json; set pooling in the workload"):
         settings.read(folder, model.config, stated())
     assert settings.read(folder, model.config, stated(pooling="cls")) == Settings(("cls",))
     assert settings.read(folder, model.config, stated(pooling="max", normalize=True)).normalize

@@ -89,7 +89,9 @@ def test_a_prompt_stands_before_every_text_and_may_be_left_out_of_the_mean(tmp_p
 
 
 def test_texts_over_max_length_are_counted(tmp_path: Path) -> None:
-    model, processor, source = opened(write_similar(tmp_path, max_length=12, headline={"sequence_length": 8}))
+    model, processor, source = opened(
+        write_similar(tmp_path, max_length=12, headline={"batch_size": 4, "sequence_length": 8})
+    )
     examples = loading.load_examples(source, "test", processor, model.config)
     over = sum(len(text.split()) > 10 for name in ("text", "text_pair") for text in pairs(60, 2)[name])
     assert over and f"{over} texts are cut at max_length 12" in examples.info.description
@@ -155,8 +157,9 @@ def test_settings_of_encoders_belong_to_this_task() -> None:
 
 def test_init_recognises_a_folder_of_sentence_transformers(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "model", "old")
-    named = ({**pairs(4, seed), "sentence2": pairs(4, seed)["text_pair"]} for seed in (1, 2))
-    data = write_pairs(tmp_path / "data", *named)
+    data = write_pairs(
+        tmp_path / "data", *({**pairs(4, seed), "sentence2": pairs(4, seed)["text_pair"]} for seed in (1, 2))
+    )
     text = init(str(folder), str(data), "sentence-similarity")
     assert "max_length: 24" in text and "metric: spearman" in text and "pooling" not in text
     plain = write_encoder(tmp_path / "plain", "plain")

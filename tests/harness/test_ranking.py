@@ -72,7 +72,7 @@ def test_int8_is_judged_by_the_order_of_each_querys_texts(
 
 
 def test_its_figures_are_those_of_the_stored_model(
-    finished: "subprocess.CompletedProcess[str]", workload: Path
+    finished: "subprocess.CompletedProcess[str]", workload: Path, model: Any
 ) -> None:
     assert finished.returncode == 0, finished.stderr
     file = result_of(workload)
@@ -80,8 +80,7 @@ def test_its_figures_are_those_of_the_stored_model(
     assert done.returncode == 0 and "0 differ from the trace" in done.stdout, done.stdout
     result = result_files.read(file)
     fp32 = next(reference for reference in result.references if reference.name == "fp32 eager")
-    model, processor = trained(encoder(), pairs), tokenizer()
-    data, found = searched(60, 2), []
+    data, found, processor = searched(60, 2), [], tokenizer()
     for query, good, bad, grades in zip(*data.values(), strict=True):
         batch = processor([query] * (len(good) + len(bad)), good + bad, padding=True, return_tensors="pt")
         with torch.no_grad():

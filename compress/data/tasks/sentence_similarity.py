@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCALES = ((-1.0, 1.0), (0.0, 5.0))
 """Ranges of scores; all scores of a split lie within one of them."""
+ELSE = "(or -1 to 1 in all rows): remove the row, or write all scores on one scale"
 PAIR = Column("text_pair", "text", TEXT_PAIR.names, described="the second text")
 SCORE = replace(text_regression.SCORE, described="the score of their similarity")
 
@@ -79,11 +80,7 @@ def _scores(raw: "datasets.Dataset", column: str) -> list[float]:
     scores = numbers.read(raw, column)
     low, high = next((each for each in SCALES if all(each[0] <= s <= each[1] for s in scores)), SCALES[-1])
     refuse(
-        (
-            row,
-            f"label column {column!r} has the score {score:g}; expected {low:g} to {high:g} (or -1 to 1 in all rows): "
-            "remove the row, or write all scores on one scale",
-        )
+        (row, f"label column {column!r} has the score {score:g}; expected {low:g} to {high:g} {ELSE}")
         for row, score in enumerate(scores)
         if not low <= score <= high
     )
