@@ -319,4 +319,4 @@ def test_init_writes_its_columns_and_length(tmp_path: Path) -> None:
 
 def test_live_data_has_the_default_columns() -> None:
     examples = live.prepare(TASK.made_up(), TASK.name, tokenizer(), reader())
-    assert len(examples) == 3 and all(map(len, examples["rows"]))
+    assert len(examples) == 3 and all(map(len, examples["input_ids"]))  # its rows: one window each
