@@ -3,7 +3,7 @@
 The module also selects a model's linear layers by include/exclude patterns.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -82,7 +82,17 @@ class Bundle:
 
 def matches(name: str, layers: Layers) -> bool:
     """Return whether a layer's name is included and not excluded, by shell patterns."""
-    return any(fnmatchcase(name, p) for p in layers.include) and not any(fnmatchcase(name, p) for p in layers.exclude)
+    return matches_any(name, layers.include) and not matches_any(name, layers.exclude)
+
+
+HEAD_NAMES = {"qa_outputs": "classifier"}
+"""Name of a head -> the usual name of heads, whose patterns match it too: it is left out by default like them."""
+
+
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether a layer's name, or the usual name of its head, matches a pattern."""
+    names = {name, HEAD_NAMES.get(name, name)}
+    return any(fnmatchcase(each, pattern) for pattern in patterns for each in names)
 
 
 SAME_AS_LINEAR = ("FalconLinear",)

@@ -8,13 +8,13 @@ Packed weights count as the number of weights that they represent.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from compress.model.bundle import matches_any
 from compress.model.layers import Borrowing, LowRankLinear, WeightLayer
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import Stack
@@ -99,7 +99,7 @@ def _kind(name: str, module: nn.Module, parameter: torch.Tensor) -> str:
         return "embeddings"
     if parameter.dim() < 2:
         return "norms and biases"
-    if any(fnmatchcase(name, pattern) for pattern in HEADS):
+    if matches_any(name, HEADS):
         return "head"
     if type(module) in (nn.Linear, Conv1D):
         return "linear layers"

@@ -18,14 +18,14 @@ from compress.data.tasks import task_of
 from compress.methods import apply_step
 from compress.methods.calibrate import loss_of
 from compress.methods.distill import soft_loss
-from compress.model.bundle import Bundle
+from compress.model.bundle import Bundle, linear_layers
 from compress.model.outputs import logits_of
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
 from compress.records import trace
 from compress.report.page.answered import changed_answers
-from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
+from compress.spec.steps import Distill, Layers, LowRank, Prune, Quantize, Step
 from tests.asked import questions, reader, tokenizer, trained_reader, write_asked
 from tests.helpers import QUICK, compress
 
@@ -170,6 +170,13 @@ def test_every_step_applies(step: str, trained: Any) -> None:
     assert logits.shape == (1, batch["input_ids"].shape[1], 2) and logits.isfinite().all()
 
 
+def test_the_head_is_left_out_by_default_and_named_by_a_pattern(trained: Any) -> None:
+    names = [[name for name, _ in linear_layers(trained, each)] for each in (Layers(), Layers(exclude=()))]
+    assert set(names[1]) - set(names[0]) == {"qa_outputs"}
+    (only,) = linear_layers(trained, Layers(include=("*qa_outputs*",), exclude=()))
+    assert only[0] == "qa_outputs"
+
+
 def test_a_student_is_compared_over_possible_tokens_only() -> None:
     labels = torch.tensor([[0, -100, 1, 2, -100]])
     student, teacher = torch.zeros(1, 5, 2), torch.zeros(1, 5, 2)
@@ -188,7 +195,7 @@ def test_the_hard_loss_is_the_tasks_own(trained: Any) -> None:
     batch = TASK.collate(list(rows), tokenizer())
     output, loss = loss_of(TASK, trained, batch)
     sums, counts = TASK.losses(logits_of(output), batch["labels"])
-    assert float(loss) == pytest.approx(float(sums.sum() / counts.sum()), rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(float((sums.sum() / counts.sum()).detach()), rel=1e-6)
 
 
 REFUSED = {
