@@ -3,8 +3,8 @@
     states   [CLS]  a   text  [SEP]  [PAD] [PAD]        mean   of the four real tokens
     mask       1    1    1      1      0     0          cls    the first real token;  lasttoken  the last one
 
-Padding never counts, on either side. Only sums over tokens are used: exported graphs then contain no product and no
-choice of an index, whose ties runtimes break differently.
+Padding never counts, on either side. Only sums and maxima over tokens are used: exported graphs then contain no
+matrix product, and no choice of an index, whose ties runtimes break differently.
 """
 
 from collections.abc import Callable, Sequence
