@@ -103,7 +103,7 @@ def test_other_commands_read_its_result(
     done = compress(command, *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     if command == "card":
-        data = ModelCard.load(folder / "artifacts" / "scored" / "bert_int8" / "README.md").data
+        data = ModelCard.load(folder / "artifacts" / "scored" / "bert_int8-runtime-onnxruntime" / "README.md").data
         assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("text-ranking", "ndcg_at_10")
     else:
         assert "ndcg_at_10" in (done.stdout if command != "pareto" else (folder / "results" / "pareto.md").read_text())
@@ -113,7 +113,7 @@ def test_the_artifact_gives_a_score_for_each_pair(
     finished: "subprocess.CompletedProcess[str]", workload: Path, model: Any
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    made, processor = load(workload.parent / "artifacts" / "scored" / "bert_int8")
+    made, processor = load(workload.parent / "artifacts" / "scored" / "bert_int8-runtime-onnxruntime")
     some = pairs(4, 9)
     batch = processor(some["text"], some["text_pair"], padding=True, return_tensors="pt")
     with torch.no_grad():
