@@ -62,8 +62,11 @@ def task_of_model(model: Any) -> str:
     name = type(model).__name__
     task = task_of_class(name, model.config.to_dict())
     if task is None:
-        endings = [ending for task in TASKS for ending in task_of(task).architectures]
-        raise InputError(f"{name}: expected a model whose class ends in {', '.join(endings)}")
+        endings = dict.fromkeys(ending for task in TASKS for ending in task_of(task).architectures)
+        raise InputError(
+            f"{name}: its class and configuration are of none of the tasks {', '.join(TASKS)}; expected a class that "
+            f"ends in {', '.join(endings)}"
+        )
     if why := task_of(task).unusable(model):
         raise InputError(f"{name}: {why}")
     return task

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from compress.analysis import metrics
 from compress.base.config import InputError
 from compress.data import loading, locate
 from compress.data.bad_rows import BadRows
-from compress.data.tasks import sentence_similarity, sentences, task_of
+from compress.data.sentences.encoder import class_of
+from compress.data.tasks import sentence_similarity, sentences, task_of, task_of_class
 from compress.data.template import init
 from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
@@ -181,3 +183,15 @@ def test_a_student_is_compared_by_cosine_or_by_similarities() -> None:
     wider = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     assert sentences.soft_loss(wider, teacher, 2.0) == 0
     assert float(sentences.soft_loss(torch.ones(2, 3), teacher, 2.0)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("Bert", "sentence-similarity"), ("ViT", None), ("CLIP", None), ("Wav2Vec2", None), ("T5", None)],
+)
+def test_encoders_of_pictures_and_sound_embed_no_sentences(kind: str, expected: str | None) -> None:
+    config = getattr(transformers, f"{kind}Config")()
+    assert task_of_class(f"{kind}Model", config.to_dict()) == expected
+    if expected is None:
+        with pytest.raises(InputError, match="expected an encoder of texts"):
+            class_of(config)

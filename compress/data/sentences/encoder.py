@@ -15,7 +15,7 @@ import torch
 
 from compress.base.config import InputError
 from compress.data.sentences.pooling import normalized, pooled
-from compress.data.sentences.settings import FIELD, Settings, stored
+from compress.data.sentences.settings import FIELD, Settings, encodes_texts, stored
 
 
 class SentenceEncoder:
@@ -43,6 +43,8 @@ def class_of(config: Any, trust_remote_code: bool = False) -> Any:
 
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(f"is a {config.model_type}, an encoder-decoder; expected an encoder of texts")
+    if not encodes_texts(config.to_dict()):
+        raise InputError(f"is a {config.model_type}, which reads pictures or sound; expected an encoder of texts")
     if type(config) not in MODEL_MAPPING or (trust_remote_code and hasattr(config, "auto_map")):
         raise InputError(f"{config.model_type}: sentence encoders with code of their own are not supported")
     return encoder_of(MODEL_MAPPING[type(config)])

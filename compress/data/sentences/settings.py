@@ -233,3 +233,12 @@ def write(settings: Settings, width: int, folder: Path) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def encodes_texts(config: Mapping[str, Any]) -> bool:
+    """Return whether the settings in `config.json` are of a plain encoder of texts, not of pictures, sound or both."""
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES as OF_SOUND
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as OF_PICTURES
+
+    kind = config.get("model_type")
+    return not config.get("is_encoder_decoder") and kind not in OF_SOUND and kind not in OF_PICTURES

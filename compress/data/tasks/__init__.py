@@ -43,10 +43,10 @@ def unknown(name: str) -> str | None:
 def task_of_class(model_class: str, config: Mapping[str, Any] | None = None) -> str | None:
     """Return the name of the task of a transformers model class, or None.
 
-    Several tasks share a class; the settings in `config.json` decide among them, as far as they can.
+    Several tasks share a class; the settings in `config.json` decide among them.
     """
-    named = [name for name in TASKS if model_class.endswith(task_of(name).architectures)]
-    return next((name for name in named if task_of(name).fits(config or {})), next(iter(named), None))
+    named = [task_of(name) for name in TASKS if model_class.endswith(task_of(name).architectures)]
+    return next((task.name for task in named if task.fits(config or {})), None)
 
 
 def names_where(fact: str) -> str:

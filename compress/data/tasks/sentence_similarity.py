@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.data.bad_rows import refuse
+from compress.data.sentences.settings import encodes_texts
 from compress.data.tasks import numbers, sentences, text_classification, text_regression, texts
 from compress.data.tasks.task import TEXT, TEXT_PAIR, Column, Outcomes, Task, WorkloadView
 
@@ -163,6 +164,7 @@ TASK = Task(
     answers=answers,
     auto=sentences.auto,
     configure=sentences.configure,
+    fits=encodes_texts,
     unusable=sentences.unusable,
     write_beside=sentences.write_beside,
     lines=sentences.lines,
