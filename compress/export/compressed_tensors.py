@@ -48,7 +48,8 @@ def _scales(name: str, integers: Integers) -> torch.Tensor:
     if not torch.equal(scales.float(), integers.scale.float()):
         raise InputError(
             f"compressed-tensors: {name} has scales in fp16 and the model is in bf16, to which readers round them; "
-            "remove the step {method: cast, dtype: bf16}, or use fp16"
+            "cast to fp16 instead; a checkpoint stored in bf16 keeps its type under memory: layers: use memory: whole, "
+            "or convert it to fp16 first"
         )
     return scales
 

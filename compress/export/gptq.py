@@ -11,7 +11,7 @@ would overflow there: such models are written as `gptq_v2`, with the zeros as th
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from compress.export import folder as layout
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.integers import Integers, from_words, others, words
 
+HEADS = ("lm_head", "embed_out")
+"""Names of output layers in transformers."""
 PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -37,14 +39,19 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
     symmetric = all(integers.symmetric for integers in every.values())
     for name, integers in every.items():
         tensors |= {f"{name}.{part}": tensor for part, tensor in packed(integers, 1 if symmetric else 0).items()}
-    left = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in layers and n != "lm_head"]
+    left = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n not in {*layers, *HEADS}]
     ((bits, size),) = kinds
     whole = all(integers.scale.shape[1] == 1 for integers in every.values())
-    layout.write(model, processor, tensors, config(bits, -1 if whole else size, symmetric, left), folder)
+    layout.write(
+        model, processor, tensors, config(bits, -1 if whole else size, symmetric, left, _has_head(layers)), folder
+    )
 
 
-def config(bits: int, size: int, symmetric: bool, left: list[str]) -> dict[str, Any]:
-    """Return `quantization_config`; `size` is -1 for whole rows, `left` are linear layers in floating point."""
+def config(bits: int, size: int, symmetric: bool, left: list[str], head: bool) -> dict[str, Any]:
+    """Return `quantization_config`; `size` is -1 for whole rows, `left` are linear layers in floating point.
+
+    `head` states that the output layer is quantized: readers expect it in floating point otherwise.
+    """
     skipped: dict[str, dict[str, Any]] = {f"-:^{re.escape(name)}$": {} for name in left}
     return {
         "quant_method": "gptq",
@@ -53,9 +60,13 @@ def config(bits: int, size: int, symmetric: bool, left: list[str]) -> dict[str, 
         "group_size": size,
         "sym": symmetric,
         "desc_act": False,
-        "lm_head": False,
+        "lm_head": head,
         **({"dynamic": skipped} if skipped else {}),
     }
+
+
+def _has_head(names: Collection[str]) -> bool:
+    return any(name in HEADS for name in names)
 
 
 def packed(integers: Integers, offset: int) -> dict[str, torch.Tensor]:
@@ -80,8 +91,11 @@ def read(folder: Path) -> tuple[dict[str, Integers], dict[str, torch.Tensor]]:
         stored |= load_file(file)
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))["quantization_config"]
     bits, offset = int(settings["bits"]), 1 if settings["checkpoint_format"] == "gptq" else 0
+    names = [key.removesuffix(".qweight") for key in stored if key.endswith(".qweight")]
+    if settings["lm_head"] is not _has_head(names):
+        raise InputError(f"{folder}: quantization_config has lm_head: {settings['lm_head']}, unlike its tensors")
     layers: dict[str, Integers] = {}
-    for name in [key.removesuffix(".qweight") for key in stored if key.endswith(".qweight")]:
+    for name in names:
         weight, zeros, scales, groups = (stored.pop(f"{name}.{part}") for part in PARTS)
         ints = from_words(weight.T.contiguous(), bits)
         if not torch.equal(groups, torch.arange(len(groups), dtype=groups.dtype) // (len(groups) // len(scales))):

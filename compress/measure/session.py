@@ -32,7 +32,7 @@ from compress.measure.remembered import recalled, remember
 from compress.records import trace
 from compress.records.natural import Texts
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session
-from compress.spec.formats import CACHELESS, SINGLE_TEXT
+from compress.spec.formats import CACHELESS, MOST_PROMPTS, MOST_TEXTS
 from compress.spec.measure import share_of_rest
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 SENSITIVITY_BATCHES = (1, 32)
 SENSITIVITY_EXAMPLES = 1000  # at most, evenly spaced: one by one, the whole split would take longer than its evaluation
 IDLE_S = 2.0
-ONE_TEXT = "its runtime appends tokens to one text only"
 NO_CACHE = "its exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
@@ -122,8 +121,8 @@ def _measure_points(bench: "Bench", points: Sequence[OperatingPoint], live: list
         if point not in bench.points:
             _count_for(point, runners, live)
             continue
-        capable, incapable = _split_by_capability(live, point)
-        lacking = {spec.name: NO_CACHE if spec.runtime in CACHELESS else ONE_TEXT for spec in incapable}
+        lacking = {spec.name: why for spec in live if (why := unable(spec.runtime, point))}
+        capable = [spec for spec in live if spec.name not in lacking]
         if capable:
             share_s = None
             if left_s is not None:
@@ -177,12 +176,18 @@ def _clock_offset_ns() -> int:
     return time.time_ns() - time.monotonic_ns()
 
 
-def _split_by_capability(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
-    """Return the runners that can be measured at a point, and those that cannot: their cache holds too little."""
-    several = point.phase in ("decode", "generate") and point.batch_size > 1
-    unable = CACHELESS | (SINGLE_TEXT if several else frozenset())
-    incapable = [spec for spec in live if point.phase is not None and spec.runtime in unable]
-    return [spec for spec in live if spec not in incapable], incapable
+def unable(runtime: str, point: OperatingPoint) -> str:
+    """Return why a runtime cannot be measured at a point: its cache holds too little; empty if it can."""
+    if point.phase is None:
+        return ""
+    if runtime in CACHELESS:
+        return NO_CACHE
+    most = (MOST_PROMPTS if point.phase == "prefill" else MOST_TEXTS).get(runtime, point.batch_size)
+    if point.batch_size <= most:
+        return ""
+    if most == 1:
+        return "its runtime appends tokens to one text only"
+    return f"its runtime reads at most {most} texts at once"
 
 
 def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], known: Mapping[str, Runner]) -> Any:

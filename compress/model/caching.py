@@ -69,6 +69,7 @@ class Appending(Caching):
         if attention_mask is not None and not bool(attention_mask.all()):
             raise InputError("generate: the prompts differ in length; expected prompts of one length, or one at a time")
         ends = _ends(self.config)
+        self.reserve(input_ids.shape[1] + max_new_tokens)
         with torch.no_grad():
             found = [self.prefill(input_ids)]
             done = torch.isin(found[-1], ends)

@@ -118,8 +118,9 @@ OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {
 """Runtime that is an extra -> the extra, and its packages. They execute causal language models only."""
 LIBRARIES: dict[str, str] = {"llama.cpp": "xllamacpp", "onnxruntime-genai": "onnxruntime_genai"}
 """Runtime -> the package that it imports, if that has another name."""
-SINGLE_TEXT = frozenset({"onnxruntime-genai"})
-"""Runtimes that append tokens to one text only: they have no decode figures of several."""
+MOST_PROMPTS: dict[str, int] = {"llama.cpp": 256}
+MOST_TEXTS: dict[str, int] = {**MOST_PROMPTS, "onnxruntime-genai": 1}
+"""Runtime -> the prompts that it reads at once, and the texts to which it appends tokens at once."""
 CACHELESS = GRAPH_RUNTIMES - {"openvino", *OPTIONAL}
 """Runtimes whose graphs of language models keep no cache: they have neither prefill nor decode figures."""
 

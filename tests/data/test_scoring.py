@@ -227,6 +227,21 @@ def test_long_contexts_lose_their_beginning_and_a_note_counts_them(model: Path, 
     assert found.remark == "1 of 2 contexts were longer than max_length 48: only their ends are read"
 
 
+def labelled(*labels: Any) -> dict[str, Any]:
+    """Two choices with labels."""
+    return {"choices": {"text": ["blue", "made of stone"], "label": list(labels)}}
+
+
+@pytest.mark.parametrize("gold", [1, "1"])
+@pytest.mark.parametrize(("labels", "right"), [(("1", "2"), 0), ((1, 2), 0), (("0", "1"), 1)])
+def test_labels_name_choices_as_numbers_or_text(
+    gold: Any, labels: tuple[Any, Any], right: int, model: Path, tmp_path: Path
+) -> None:
+    data = write(tmp_path / "test.jsonl", [{"query": "The sky is", "gold": gold, **labelled(*labels)}] * 2)
+    found, _, _ = evaluated(workload("multiple-choice", model, data))
+    assert found.outcomes["reference"] == [right, right]
+
+
 @pytest.mark.parametrize(
     "task, row, problem",
     [
@@ -236,6 +251,9 @@ def test_long_contexts_lose_their_beginning_and_a_note_counts_them(model: Path, 
         ("multiple-choice", {"choices": ["blue", " "]}, "a choice is empty"),
         ("multiple-choice", {"choices": ["blue"]}, "the choices are not a list of two and more texts"),
         ("multiple-choice", {"choices": ["blue", "x" * 60]}, "a continuation is longer than max_length 48 tokens"),
+        ("multiple-choice", labelled("A", "A"), "its labels 'A', 'A' do not name its 2 choices one by one"),
+        ("multiple-choice", labelled("A"), "its labels 'A' do not name its 2 choices one by one"),
+        ("multiple-choice", {**labelled("1", "2"), "gold": "0"}, "the answer '0' is none of the labels '1', '2'"),
         ("cloze", {"continuation": ""}, "the continuation is empty"),
         ("cloze", {"continuation": None}, "it has no answer"),
         ("cloze", {"context": None}, "the context is None; expected text"),
@@ -245,6 +263,8 @@ def test_rows_without_a_score_are_refused_with_their_lines(
     task: str, row: dict[str, Any], problem: str, model: Path, tmp_path: Path
 ) -> None:
     good = PASSAGES[0] if task == "cloze" else QUESTIONS[0]
+    if isinstance(row.get("choices"), dict):  # one column has one kind of values
+        good = {**good, **labelled("A", "B"), "gold": "A"}
     data = write(tmp_path / "test.jsonl", [good, good, {**good, **row}, good])
     data.write_text("\n" + data.read_text())  # line 1 is empty
     own = workload(task, model, data)

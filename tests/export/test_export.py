@@ -88,6 +88,31 @@ def test_gptq_holds_the_integers_in_its_layout(llama4: Path, tmp_path: Path) -> 
     assert config["dynamic"] == {r"-:^model\.layers\.1\.mlp\.down_proj$": {}}
 
 
+@pytest.mark.parametrize("included", [True, False])
+def test_gptq_states_whether_the_head_is_quantized(included: bool, tmp_path: Path) -> None:
+    layers = {"include": ["*"], "exclude": ["*embed*"]} if included else {}
+    model = made.llama(tie_word_embeddings=False, intermediate_size=128)
+    source = made.save(tmp_path / "a", model, made.tokenizer(), **layers, **made.SYMMETRIC)
+    export(source, "gptq", tmp_path / "b")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert config["quantization_config"]["lm_head"] is included
+    assert ("lm_head.qweight" in load_file(tmp_path / "b" / "model.safetensors")) is included
+    config["quantization_config"]["lm_head"] = not included
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="lm_head"):
+        gptq.read(tmp_path / "b")
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx", "gguf"])
+def test_a_model_in_bf16_leaves_in_fp32_graphs(target: Target, tmp_path: Path) -> None:
+    source = made.save(
+        tmp_path / "a", made.llama(intermediate_size=128), made.tokenizer(), dtype="bf16", **made.SYMMETRIC
+    )
+    stored, _, _ = artifact.load(source)
+    assert {layer.dtype for layer in grouped_layers(stored).values()} == {torch.bfloat16}
+    assert export(source, target, tmp_path / "b").checks
+
+
 def test_asymmetric_weights_leave_as_gptq_of_the_second_version(tmp_path: Path) -> None:
     settings = {"bits": 4, "backend": "torch", "group_size": 32}
     source = made.save(tmp_path / "a", made.qwen2(), made.tokenizer("qwen2"), **settings)

@@ -1,5 +1,6 @@
 """A task of lm-evaluation-harness over any model that gives logits: its answers equal ours on the same files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,37 @@ def test_examples_that_the_harness_would_score_wrongly_are_refused(tmp_path: Pat
         lm_eval_task.load(lm_eval_task.Asked(str(path)))
     assert "example 0: has no answer among its 2 choices" in str(error.value)
     assert "example 1: a choice is empty, or the only one" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "problem"),
+    [
+        (CLOZE, {"context": "a", "continuation": None}, "example 1: cannot be read"),
+        (
+            CLOZE.replace("' '+continuation", "continuation"),
+            {"context": "a", "continuation": None},
+            "example 1: a null",
+        ),
+        (CLOZE, {"context": None, "continuation": "b"}, "example 1: a null is in its context"),
+        (CHOICES, {"query": None, "choices": ["b", "c"], "gold": 1}, "example 1: a null is in its context"),
+        (
+            CHOICES,
+            {"query": "a", "choices": ["b", None], "gold": 0},
+            "example 1: a null is in its context, its choices",
+        ),
+        (CHOICES, {"query": "a", "choices": None, "gold": 0}, "example 1: cannot be read"),
+    ],
+)
+def test_nulls_are_refused_where_the_harness_would_write_none(
+    text: str, row: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    good = {"context": "a", "continuation": "b", "query": "a", "choices": ["b", "c"], "gold": 1, "unused": None}
+    rows = [{name: value for name, value in good.items() if name in {*row, "unused"}}, row]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    path = task_file(tmp_path, "broken", text, tmp_path / "rows.jsonl")
+    with pytest.raises(InputError) as error:
+        lm_eval_task.load(lm_eval_task.Asked(str(path)))
+    assert problem in str(error.value) and "example 0" not in str(error.value)
 
 
 def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_tokens_products_are_of_one_row_and_a_prompts_of_all(monkeypatch: pyte
         return run(ids)
 
     monkeypatch.setattr(model, "append", append)
+    model.reserve(PROMPT.shape[1] + 1, rewinds=True)
     first = model.prefill(PROMPT)
     before = model.cache_bytes
     shapes.clear()

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from compress.data.point import OperatingPoint
+from compress.measure.session import unable
 from compress.records import files as result_files
 from tests.export import made
 from tests.helpers import QUICK, compress, sentences
@@ -51,3 +53,24 @@ def test_both_are_measured_with_their_caches_and_judged_by_their_own_answers(tmp
     assert shapes["llama.cpp"] == [("decode", 1), ("decode", 2), ("prefill", 2)]
     assert shapes["onnxruntime-genai"] == [("decode", 1), ("prefill", 2)]
     assert any("appends tokens to one text only" in note for note in found["onnxruntime-genai"].notes)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "phase", "texts", "why"),
+    [
+        ("llama.cpp", "prefill", 256, None),
+        ("llama.cpp", "prefill", 257, "reads at most 256 texts at once"),
+        ("llama.cpp", "decode", 300, "reads at most 256 texts at once"),
+        ("onnxruntime-genai", "prefill", 8, None),
+        ("onnxruntime-genai", "decode", 2, "appends tokens to one text only"),
+        ("onnxruntime", "decode", 1, "keeps no cache"),
+        ("openvino", "decode", 1000, None),
+    ],
+)
+def test_a_runtime_is_measured_at_the_batches_that_its_cache_takes(
+    runtime: str, phase: str, texts: int, why: str | None
+) -> None:
+    fields = {"phase": phase, "batch_size": texts, "context": 16, **({"new_tokens": 4} if phase == "decode" else {})}
+    point = OperatingPoint.model_validate(fields)
+    found = unable(runtime, point)
+    assert found == "" if why is None else why in found

@@ -52,6 +52,15 @@ def test_whole_texts_and_tokens_one_by_one_have_the_models_logits(name: str) -> 
         assert torch.allclose(found.append(IDS[:texts, 10:11]), expected[:texts, 10:11], atol=FP32)
 
 
+def test_a_reserved_cache_holds_all_its_tokens() -> None:
+    model = made.llama(max_position_embeddings=1024).eval()
+    found, ids = checked_in_genai(bundle(model)), torch.randint(2, 300, (1, 700))
+    found.reserve(700, rewinds=True)
+    found.prefill(ids[:, :10])
+    last = torch.cat([found.append(ids[:, i : i + 69]) for i in range(10, 700, 69)], dim=1)  # of ten appended texts
+    assert torch.allclose(last, logits(model, ids)[:, 78::69], atol=FP32)
+
+
 def test_it_generates_what_transformers_generates_and_counts_its_cache() -> None:
     model = made.llama().eval()
     expected = model.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=8, do_sample=False)

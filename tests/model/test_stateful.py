@@ -63,6 +63,7 @@ def test_whole_texts_and_tokens_one_by_one_have_the_models_logits(name: str) -> 
     model = ARCHITECTURES[name]()
     graph, expected = opened(model), logits(model, PROMPT)
     assert torch.allclose(logits(graph, PROMPT), expected, atol=1e-5)
+    graph.reserve(20, rewinds=True)
     graph.prefill(PROMPT[:, :10])
     steps = torch.cat([graph.append(PROMPT[:, i : i + 1]) for i in range(10, 20)], dim=1)
     assert torch.allclose(steps, expected[:, 10:], atol=1e-5)

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from compress.base.config import InputError, digest
-from compress.base.errors import as_input_error
+from compress.base.errors import as_input_error, innermost
 from compress.base.reading import exists, expanded
 
 PREFIX = "lm_eval:"
 METRICS = {"multiple_choice": ("acc_norm", "acc", "acc_bytes"), "loglikelihood": ("acc",)}
 """Output type of a task -> metrics that are right or wrong for each example, most preferred first."""
 NAME = re.compile(r"^task:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
+NULL = "<compress:null>"
 INSTALL = "pip install 'compress[lm-eval]'"
 
 
@@ -137,16 +138,55 @@ def _problems(task: Any, docs: list[Any]) -> Iterator[str]:
     if not docs:
         yield "it has no examples"
     for number, doc in enumerate(docs):
-        target = gold(task, doc)
-        if task.OUTPUT_TYPE == "loglikelihood":
-            if not isinstance(target, str) or not target.strip():
-                yield f"example {number}: its continuation is empty"
-            continue
+        try:
+            problem = _problem(task, doc)
+        except Exception as error:  # noqa: BLE001 - the templates and functions of a task raise anything
+            problem = f"cannot be read ({innermost(error)})"
+        if problem is not None:
+            yield f"example {number}: {problem}"
+
+
+def _problem(task: Any, doc: Any) -> str | None:
+    """Return why an example has no score that means anything, or None."""
+    target = gold(task, doc)
+    if task.OUTPUT_TYPE == "loglikelihood":
+        if not isinstance(target, str) or not target.strip():
+            return "its continuation is empty"
+    else:
         choices = task.doc_to_choice(doc)
         if len(choices) < 2 or any(not str(choice).strip() for choice in choices):
-            yield f"example {number}: a choice is empty, or the only one"
-        elif not right(target, choices):
-            yield f"example {number}: has no answer among its {len(choices)} choices ({target!r})"
+            return "a choice is empty, or the only one"
+        if not right(target, choices):
+            return f"has no answer among its {len(choices)} choices ({target!r})"
+    if _renders_null(task, doc):
+        return "a null is in its context, its choices or its answer, where the task writes the word None"
+    return None
+
+
+def _renders_null(task: Any, doc: Mapping[str, Any]) -> bool:
+    """Return whether a null of an example stands in the texts that the task's templates make of it."""
+    marked = _marked(doc)
+    if marked == doc:
+        return False
+    made = [
+        render(marked)
+        for template, render in (
+            (task.config.doc_to_text, task.doc_to_text),
+            (task.config.doc_to_target, task.doc_to_target),
+            (task.config.doc_to_choice, task.doc_to_choice),
+        )
+        if isinstance(template, str)
+    ]
+    return NULL in repr(made)
+
+
+def _marked(value: Any) -> Any:
+    """Return a value of an example with a marker in place of every null in it."""
+    if isinstance(value, Mapping):
+        return {name: _marked(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_marked(each) for each in value]
+    return NULL if value is None else value
 
 
 def gold(task: Any, doc: Any) -> Any:

@@ -4,8 +4,8 @@
                                           ln p / 3         ln p / 4           divided by its length; the highest answers
 
 The length is in characters, as acc_norm of lm-evaluation-harness, in tokens, or 1 (`normalization`). The answer is a
-number from 0, or the label of a choice if choices are given as {text: [...], label: [...]}. For calibration, training
-and timing, an example is the context with its right answer.
+number from 0, or the label of a choice if they have labels: {text: [...], label: [...]}. For calibration, training and
+timing, an example is the context with its right answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,8 +104,13 @@ def _read(text: Any, choices: Any, answer: Any) -> Question | str:
         return "a choice is empty (the continuation has nothing to score)"
     if answer in (None, "", -1):
         return "it has no answer (null, an empty text, or -1 as in hidden test sets); use a split with answers"
-    if answer in labels:
-        answer = labels.index(answer)
+    if labels:
+        named = [str(label) for label in labels]  # the labels 1 and "1" are one
+        if len(named) != len(choices) or len(set(named)) != len(named):
+            return f"its labels {', '.join(map(repr, labels))} do not name its {len(choices)} choices one by one"
+        if str(answer) not in named:
+            return f"the answer {answer!r} is none of the labels {', '.join(map(repr, labels))}"
+        answer = named.index(str(answer))
     number = int(answer) if isinstance(answer, str) and answer.isascii() and answer.isdigit() else answer
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(choices):
         return f"the answer {answer!r} names none of its {len(choices)} choices; expected 0 to {len(choices) - 1}"

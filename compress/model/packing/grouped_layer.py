@@ -5,6 +5,9 @@
 Eight values of b bits are packed into b bytes.
 """
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -40,6 +43,12 @@ class GroupedLinear(nn.Module):
         self.register_buffer("zero", zero)
         self.register_buffer("bias", bias)
         self.register_buffer("input_scale", input_scale)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Change tensors as torch does for `float()` or `to(dtype)`; the type of the weight changes with them."""
+        self.dtype = fn(torch.empty(0, dtype=self.dtype)).dtype
+        applied: Self = super()._apply(fn, recurse)
+        return applied
 
     def dense(self) -> torch.Tensor:
         """Return the dequantized weight [out, in], in float32."""

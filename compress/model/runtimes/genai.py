@@ -1,7 +1,7 @@
 """A language model under onnxruntime-genai: its ONNX graph, and its own cache.
 
 Products of quantized layers round their inputs to 8 bits (`accuracy_level` 4), as its builder's do by default. It can
-append tokens to one text only: several texts are read at once, and continued one by one (see SINGLE_TEXT in
+append tokens to one text only: several texts are read at once, and continued one by one (see MOST_TEXTS in
 `compress.spec.formats`).
 """
 
@@ -50,7 +50,7 @@ class GenaiModel(GraphModel, Appending):
         except RuntimeError as error:
             raise InputError(f"{self.path.parent}: onnxruntime-genai cannot open it ({error})") from error
         self._generators: list[Any] = []
-        self._tokens = self._prompt = 0
+        self._tokens = self._prompt = self._reserved = 0
 
     def files(self) -> list[Path]:
         """Return the graph's files, and the settings that onnxruntime-genai reads."""
@@ -76,13 +76,18 @@ class GenaiModel(GraphModel, Appending):
         return found
 
     def _generator(self, texts: int, tokens: int) -> Any:
-        """Return an empty cache for as many texts and tokens, with some room for further ones."""
+        """Return an empty cache for as many texts and tokens, with some room for further ones, or what was reserved."""
         if tokens > self._positions:
             raise InputError(f"onnxruntime-genai: {tokens} tokens; its graph has {self._positions} positions")
-        room = min((tokens // BLOCK + 2) * BLOCK, self._positions)
+        room = min(max((tokens // BLOCK + 2) * BLOCK, self._reserved), self._positions)
         parameters = self._library.GeneratorParams(self._model)
         parameters.set_search_options(batch_size=texts, max_length=room, do_sample=False)
         return self._library.Generator(self._model, parameters)
+
+    def reserve(self, tokens: int, rewinds: bool = False) -> None:
+        """Announce texts of at most so many tokens: the next prompt gets a cache that holds them."""
+        del rewinds
+        self._reserved = tokens
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1].

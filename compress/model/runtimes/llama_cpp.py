@@ -32,6 +32,7 @@ class LlamaCppModel(GraphModel, Appending):
         self._model = LlamaModel(self.path)
         self._context: Context | None = None
         self._history = torch.empty(0, 0, dtype=torch.long)
+        self._reserved = 0
         self._prompt = 0
         self.append_to(torch.zeros(1, 1, dtype=torch.long))  # the file is mapped: a first token reads every weight
 
@@ -62,6 +63,11 @@ class LlamaCppModel(GraphModel, Appending):
     def forget(self) -> None:
         """Forget all texts."""
         self._history = torch.empty(0, 0, dtype=torch.long)
+
+    def reserve(self, tokens: int, rewinds: bool = False) -> None:
+        """Announce texts of at most so many tokens: the next prompt gets a cache that holds them."""
+        del rewinds
+        self._reserved = tokens
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
@@ -94,7 +100,8 @@ class LlamaCppModel(GraphModel, Appending):
         if self._context is not None and self._context.texts == texts and self._context.tokens >= tokens:
             return self._context, True
         self._context = None  # frees the old one before
-        size = (tokens // BLOCK + 2) * BLOCK  # at least 256 tokens more than asked for
+        needed = max(tokens, self._reserved)
+        size = (needed // BLOCK + 2) * BLOCK  # at least 256 tokens more than asked for
         self._context = Context(self._model, texts, size, torch.get_num_threads(), self._exact)
         return self._context, False
 

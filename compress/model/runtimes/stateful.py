@@ -32,6 +32,8 @@ class StatefulModel(OpenVinoModel, Appending):
         self._signature: Signature | None = None
         self._selects = False
         self._tokens = self._prompt = 0
+        self._rewinds = False
+        self._after_prompt: list[Any] = []
         self._cache_bits: int | None = None
         self._cache_group = CACHE_GROUP
         super().__init__(path, config, temporary, exact, rounds_inputs)
@@ -108,11 +110,21 @@ class StatefulModel(OpenVinoModel, Appending):
         self._tokens = 0
         return torch.cat([self.append(ids[:, i : i + 1]).clone() for i in range(ids.shape[1])], dim=1)
 
+    def reserve(self, tokens: int, rewinds: bool = False) -> None:
+        """Announce texts that are cut back to their prompts: their states are kept after the next prompt."""
+        del tokens
+        self._rewinds = rewinds
+
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
+        import openvino
+
         self.begin(self._request)
         self._tokens, self._prompt = 0, ids.shape[1]
-        return self.append(ids).argmax(dim=-1)
+        last = self.append(ids).argmax(dim=-1)
+        states = self._request.query_state() if self._rewinds else ()
+        self._after_prompt = [openvino.Tensor(state.state.data.copy()) for state in states]
+        return last
 
     def append(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [batch, new] to the texts and return the logits [batch, 1, vocabulary] of the last one."""
@@ -132,11 +144,12 @@ class StatefulModel(OpenVinoModel, Appending):
         return self._inputs(ids, mask, positions, torch.tensor([new - 1]))
 
     def rewind(self) -> None:
-        """Cut the texts back to their prompts."""
-        import openvino
+        """Cut the texts back to their prompts.
 
-        for state in self._request.query_state():
-            state.state = openvino.Tensor(state.state.data[:, :, : self._prompt].copy())
+        Reading the states takes as long as two tokens, and is done once per prompt; writing takes a tenth of that.
+        """
+        for state, kept in zip(self._request.query_state(), self._after_prompt, strict=True):
+            state.state = kept
         self._tokens = self._prompt
 
     def token_seconds(self, ids: torch.Tensor, tokens: int, with_prompt: bool) -> dict[str, float]:
@@ -144,7 +157,8 @@ class StatefulModel(OpenVinoModel, Appending):
 
         They are those of a second pass. `with_prompt`: the time of the prompts counts too.
         """
-        profiled, kept = self._compiled(profiled=True), (self._request, self._tokens, self._prompt)
+        profiled = self._compiled(profiled=True)
+        kept = (self._request, self._tokens, self._prompt, self._after_prompt)
         self._request = profiled
         try:
             for _ in range(2):  # the first pass is a warm one
@@ -154,7 +168,7 @@ class StatefulModel(OpenVinoModel, Appending):
                     last = self.step(last)
                     calls.append(last_seconds(profiled))
         finally:
-            self._request, self._tokens, self._prompt = kept
+            self._request, self._tokens, self._prompt, self._after_prompt = kept
         return {name: sum(call.get(name, 0.0) for call in calls) for name in {name for call in calls for name in call}}
 
     @property
