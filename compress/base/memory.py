@@ -7,10 +7,10 @@ from pathlib import Path
 
 SYSTEM = Path("/")
 LACKING = (
-    "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc",
-    "bad allocation",
+    "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory",
+    "failed to allocate buffer", "bad_alloc", "bad allocation",
 )  # fmt: skip
-"""Texts by which torch, onnxruntime and OpenVINO report that memory ran out: they share no class of errors."""
+"""Texts by which libraries report that memory ran out: torch, onnxruntime, OpenVINO and llama.cpp share no class."""
 
 
 def ran_out(error: BaseException) -> bool:

@@ -68,7 +68,7 @@ def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> No
         training = [recipe.name for recipe in recipes if recipe.learns]
         if training:
             gathering.attempt(lambda: _train_split(source, processor, skeleton, training))
-    gathering.attempt(lambda: _metric_fits(source, examples))
+    gathering.attempt(lambda: _metric_fits(source, examples, processor))
     if fits:
         gathering.attempt(lambda: _check_weights(source, skeleton))
         known = Known(source, processor, skeleton, examples)
@@ -127,13 +127,17 @@ def _check_weights(source: Source, skeleton: Any) -> None:
         return  # loading reports what is wrong with the files
 
 
-def _metric_fits(source: Source, examples: Any) -> None:
+def _metric_fits(source: Source, examples: Any, processor: Any) -> None:
     """Raise InputError for a metric that does not fit the task, or the test split if its examples are loaded.
 
-    A task of lm-evaluation-harness has examples of its own, which are checked when it is loaded.
+    A task of lm-evaluation-harness has examples of its own, which are checked instead.
     """
     if asked := source.workload.harness_task:
-        lm_eval_task.load(asked)
+        from compress.measure.harness_model import check_requests
+
+        loaded = lm_eval_task.load(asked)
+        if processor is not None:
+            check_requests(loaded, processor, source.workload.max_length)
         return
     sample, count = task_of(source.workload.task).sample_outcomes, 0 if examples is None else len(examples)
     one_each = count and "reference" in sample and "labels" in examples.column_names
@@ -212,11 +216,7 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     if recipe.attention != "auto" and not rehearsed:
         problems += _attention_problems(recipe, bundle if after is None else after)
     if recipe.kv_cache != "auto" and not rehearsed:
-        from compress.model.cache_settings import refusal
-
-        last = bundle if after is None else after
-        problem = None if last.runtime in GRAPH_RUNTIMES else refusal(last.model, recipe.kv_cache)
-        problems += [f"kv_cache {recipe.kv_cache}: {problem}"] if problem else []
+        problems += _cache_problems(recipe.kv_cache, bundle if after is None else after)
     if not rehearsed:
         problems += _export_problems(bundle if after is None else after)
     fresh = any(step.method == "distill" and step.config for step in recipe.steps)
@@ -224,6 +224,23 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
         reasons = task_of(bundle.task).check(after.model, known.processor, known.examples, known.source.workload)
         problems += [f"student: {problem}" for problem in reasons]
     return problems
+
+
+def _cache_problems(kv_cache: str, bundle: Any) -> list[str]:
+    """Return why the model after all steps cannot have this cache, or no text of the workload is long enough for it."""
+    from compress.model.cache_layers import FIRST_ROUNDED
+    from compress.model.cache_settings import refusal
+
+    if bundle.runtime in GRAPH_RUNTIMES:
+        return []
+    problem = refusal(bundle.model, kv_cache)
+    longest = bundle.workload.max_length
+    if problem is None and kv_cache in ("int8", "int4") and longest <= FIRST_ROUNDED:
+        problem = (
+            f"tokens are rounded once {FIRST_ROUNDED} have been read, and texts have at most max_length {longest}; set "
+            f"max_length {2 * FIRST_ROUNDED} or more, or use runtime openvino, which rounds all tokens"
+        )
+    return [f"kv_cache {kv_cache}: {problem}"] if problem else []
 
 
 def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:

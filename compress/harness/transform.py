@@ -37,6 +37,7 @@ from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.providers import Shapes
 from compress.model.sharing import merged
 from compress.model.skeleton import empty_copy
+from compress.spec.formats import GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Prune, Step
 
@@ -223,6 +224,8 @@ def build(
     padded_to = source.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
     cache = [CACHES[recipe.kv_cache]] if recipe.kv_cache in CACHES else []
+    if recipe.kv_cache in ("int8", "int4") and bundle.runtime not in GRAPH_RUNTIMES:
+        cache = [f"{cache[0]}; the latest 32 to 63 tokens of a text stay as computed"]
     by_layers = [by_layer] if by_layer else []
     limited = [f"--limit {limit}: trained and calibrated on at most {limit} examples"] if limit else []
     fp32 = [IN_FP32] if recipe.steps and _left_in_fp32(bundle) else []

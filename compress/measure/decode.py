@@ -41,7 +41,11 @@ class Decoding:
     @property
     def cache_bytes(self) -> int:
         """Bytes of the cache at the end of a pass, when it holds the prompt and all new tokens."""
-        return self._model.bytes_with(self._context + self._most, now=self._context + self._count)
+        return self.bytes_after(self._most)
+
+    def bytes_after(self, steps: int) -> int:
+        """Return the bytes of the cache when it holds the prompt and so many new tokens."""
+        return self._model.bytes_with(self._context + steps, now=self._context + self._count)
 
 
 class Prefill:

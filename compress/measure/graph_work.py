@@ -119,8 +119,8 @@ def _origin(value: Any) -> Any:
 def _bytes_read(graph: Any, rows: int, bf16: bool) -> Iterator[float]:
     """Yield the bytes that one token of each of `rows` texts reads of every stored weight and scale.
 
-    Floating-point weights are kept in bf16 where the CPU computes in it. Of a table that is only gathered from, one row
-    a text is read.
+    Floating-point weights are kept in bf16 where the CPU computes in it, scales of integers as they are stored. Of a
+    table that is only gathered from, one row a text is read.
     """
     fixed: dict[str, bool] = {}
     for node in graph.get_ops():
@@ -128,13 +128,13 @@ def _bytes_read(graph: Any, rows: int, bf16: bool) -> Iterator[float]:
             continue
         real = node.get_element_type().is_real()
         users = list(_users(node, partial(_is_fixed, known=fixed)))
-        compressed = any(
-            target.get_node().get_type_name() == "Convert" for target in node.output(0).get_target_inputs()
-        )
+        targets = [target.get_node() for target in node.output(0).get_target_inputs()]
+        compressed = any(target.get_type_name() == "Convert" for target in targets)
+        scales = any(target.get_type_name() == "Multiply" and _is_fixed(target, fixed) for target in targets)
         if not users or not (real or compressed):
             continue  # shapes and axes
         size = float(node.get_byte_size())
-        if bf16 and real and node.get_element_type().size == 2 * HALF_BYTES:
+        if bf16 and real and not scales and node.get_element_type().size == 2 * HALF_BYTES:
             size /= 2
         gathered = all(user.get_node().get_type_name() == "Gather" and user.get_index() == 0 for user in users)
         first = node.get_output_shape(0)[0] if len(node.get_output_shape(0)) else 1

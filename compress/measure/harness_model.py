@@ -37,7 +37,7 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
 
     class Model(TemplateLM):
         tokenizer, eot_token_id, prefix_token_id = processor, processor.eos_token_id, next(iter(opening), None)
-        finite = True
+        first, finite = prefix, True
 
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
             ids = processor(string, add_special_tokens=False, verbose=False)["input_ids"]
@@ -58,6 +58,34 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
             raise InputError(OTHER_KIND.format("generate_until"))
 
     return Model()
+
+
+def check_requests(loaded: Loaded, processor: Any, max_length: int) -> None:
+    """Raise InputError for examples whose continuation has no place, or whose empty context no token can open."""
+    import torch
+
+    lm = harness_model(None, processor, torch.device("cpu"), 1, max_length)
+    with quiet():
+        loaded.task.build_all_requests()
+    requests = loaded.task.instances
+    problems: list[str] = []
+
+    def check(rows: Any, **_: Any) -> list[None]:
+        for request, (_, own, scored) in zip(requests, rows, strict=True):
+            try:
+                continuations.fitted(own, scored, len(lm.first), max_length)
+                why = continuations.UNOPENED if None in own else ""
+            except InputError as error:
+                why = str(error)
+            if why:
+                problems.append(f"example {request.doc_id}: {why}")
+        return [None] * len(requests)
+
+    lm._loglikelihood_tokens = check
+    lm.loglikelihood(requests, disable_tqdm=True)
+    if problems:
+        more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
+        raise InputError(f"lm_eval {loaded.name}: {'; '.join(dict.fromkeys(problems[:6]))}{more}")
 
 
 def harness_evaluation(lm: Any, loaded: Loaded, batch_size: int, limit: int | None) -> Evaluation:

@@ -7,8 +7,9 @@
 Work that cannot be counted is unknown, with the reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -34,29 +35,39 @@ class Uncounted(Exception):
     """The work of a model cannot be counted; the message is the reason."""
 
 
-def limit(model: Any, point: OperatingPoint, batch: Batch, peaks: Peaks, integer: bool) -> Limit | None:
+def limit(
+    model: Any, point: OperatingPoint, batch: Batch, peaks: Peaks, integer: bool, lengths: Sequence[int] = ()
+) -> Limit | None:
     """Return the limit of a model's batches at a point; None at natural points, whose batches differ.
 
-    `integer`: the model's kernels multiply low-bit weights as integers, as its profile showed.
+    `integer`: the model's kernels multiply low-bit weights as integers, as its profile showed. `lengths`: tokens that
+    each text of a pass generates, of requests that stop by themselves; a request ends with its longest text.
     """
     if point.natural is not None:
         return None
+    texts, most = point.batch_size, point.new_tokens or 1
+    requests = [max(lengths[i : i + texts]) for i in range(0, len(lengths), texts)] or [most]
     try:
-        return _limit(model, point, batch, peaks, integer)
+        return _limit(model, point, batch, peaks, integer, requests)
     except Uncounted as reason:
         return Limit(reason=str(reason))
     except Exception as error:  # noqa: BLE001  a model that cannot be counted is measured all the same
         return Limit(reason=f"its work could not be counted: {failure(error)}")
 
 
-def _limit(model: Any, point: OperatingPoint, batch: Batch, peaks: Peaks, integer: bool) -> Limit:
+def _limit(
+    model: Any, point: OperatingPoint, batch: Batch, peaks: Peaks, integer: bool, requests: Sequence[int]
+) -> Limit:
     found = Limit(reason="nothing is computed")
     if point.phase != "decode":
         found = _arithmetic(_forward(model, point, batch, integer), peaks)
-    if point.phase in ("decode", "generate"):
-        steps = 1 if point.phase == "decode" else (point.new_tokens or 1) - 1
-        step = _reading(_step_bytes(model, point, batch["input_ids"], integer), peaks, steps)
-        found = step if point.phase == "decode" else _both(found, step)
+    if point.phase == "decode":
+        passed = point.new_tokens or 1
+        return _reading(_read_bytes(model, point, batch["input_ids"], integer, [passed]) / passed, 1.0, peaks)
+    if point.phase == "generate" and (steps := sum(requests) / len(requests) - 1) > 0:
+        after_first = [tokens - 1 for tokens in requests]
+        read = _read_bytes(model, point, batch["input_ids"], integer, after_first)
+        found = _both(found, _reading(read / steps, steps, peaks))
     return found
 
 
@@ -76,7 +87,7 @@ def _arithmetic(work: Work, peaks: Peaks) -> Limit:
     return Limit(work.operations, {name: peaks.products[name] for name in work.operations}, disturbed=peaks.disturbed)
 
 
-def _reading(step_bytes: float, peaks: Peaks, steps: int) -> Limit:
+def _reading(step_bytes: float, steps: float, peaks: Peaks) -> Limit:
     rate, in_cache = peaks.bandwidth(step_bytes)
     return Limit({MEMORY: step_bytes * steps}, {MEMORY: rate}, in_cache, peaks.disturbed)
 
@@ -99,8 +110,13 @@ def _forward(model: Any, point: OperatingPoint, batch: Batch, integer: bool) -> 
     return work(torch_model, lambda: prefill(batch["input_ids"]))
 
 
-def _step_bytes(model: Any, point: OperatingPoint, prompt: torch.Tensor, integer: bool) -> float:
-    """Return the bytes that a step after the cached prompt [batch, length] reads, of the mean step of a pass."""
+def _read_bytes(
+    model: Any, point: OperatingPoint, prompt: torch.Tensor, integer: bool, requests: Sequence[int]
+) -> float:
+    """Return the mean bytes that requests of so many steps after the prompt [batch, length] read.
+
+    The i-th step reads all weights, and the cache of the prompt and i new tokens.
+    """
     new, context = point.new_tokens or 1, prompt.shape[1]
     window = getattr(getattr(model, "config", None), "sliding_window", None)
     if isinstance(window, int) and window < context + new:
@@ -113,8 +129,8 @@ def _step_bytes(model: Any, point: OperatingPoint, prompt: torch.Tensor, integer
         weights = gguf_read_bytes(model.path, prompt.shape[0])
     else:
         weights = work(_torch_model(model), decoding).read_bytes
-    mean_tokens = context + (new + 1) / 2  # the i-th step reads the prompt and i new tokens
-    return weights + decoding.cache_bytes * mean_tokens / (context + new)
+    cached = list(accumulate((decoding.bytes_after(step) for step in range(1, max(requests) + 1)), initial=0))
+    return sum(steps * weights + cached[steps] for steps in requests) / len(requests)
 
 
 def _torch_model(model: Any) -> nn.Module:

@@ -222,7 +222,8 @@ class Rounds:
             runner = self.bench.runners[spec.name]
             integer = spec.low_bit and isinstance(runner.kernel, Kernel) and runner.kernel.label == "real"
             model = self.bench.shelf.take(spec).model
-            self.limits[spec.name] = limit(model, self.point, self.batches(spec)[0], self.bench.peaks, integer)
+            lengths, batch = self.lengths.get(spec.name, ()), self.batches(spec)[0]
+            self.limits[spec.name] = limit(model, self.point, batch, self.bench.peaks, integer, lengths)
 
     def _to_repeat(self, severity: float) -> bool:
         """Return whether the window that was just measured is to be repeated."""

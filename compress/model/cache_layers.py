@@ -20,6 +20,8 @@ GROUP = 32
 """Tokens that share a scale of a key channel, and channels that share a scale of a value."""
 RECENT = 32
 """Fewest tokens that stay as computed."""
+FIRST_ROUNDED = GROUP + RECENT
+"""Tokens of a text at which its first ones are rounded: a longer text is read through a rounded cache."""
 SCALE = torch.float16
 
 

@@ -125,6 +125,20 @@ class EagerCache(Caching):
         tensors = (t for layer in self._cache.layers for t in (layer.keys, layer.values))
         return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
 
+    def bytes_with(self, tokens: int, now: int) -> int:
+        """Return the bytes of the cache with so many tokens in each text.
+
+        A layer with a sliding window counts as its window: tokens before it are recorded only to cut texts back.
+        """
+        del now
+        total = 0
+        for layer in self._cache.layers:
+            for states in (layer.keys, layer.values):  # [texts, heads, tokens, width]
+                if isinstance(states, torch.Tensor) and states.numel():
+                    most = layer.sliding_window - 1 if getattr(layer, "is_sliding", False) else tokens
+                    total += states.numel() * states.element_size() // states.shape[2] * min(tokens, most)
+        return total
+
     def _run(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the likeliest next ids [batch, 1]; only the last token's logits are computed."""
         last = {"logits_to_keep": 1} if self._keeps_logits else {}

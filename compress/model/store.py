@@ -40,6 +40,10 @@ class Place:
             tensor: torch.Tensor = opened.get_tensor(self.key)
         return tensor
 
+    def equals(self, other: "Place") -> bool:
+        """Return whether another place holds the same values."""
+        return self == other or torch.equal(self.read(), other.read())
+
     @property
     def count(self) -> int:
         """Number of values."""
@@ -77,7 +81,8 @@ class Store:
     def of(cls, folder: Path, model: Any) -> "Store":
         """Return the store of a checkpoint, by the names in its (empty) model.
 
-        Tied parameters have their first name. Raises InputError if a parameter is not stored under its own name.
+        Tied parameters have their first name. Raises InputError if a parameter is not stored under its own name, or
+        tied ones are stored with different values.
         """
         held = _held(folder, model)
         prefix = f"{model.base_model_prefix}."
@@ -86,8 +91,13 @@ class Store:
         for name, tensor in state(model):
             owner = first.setdefault(id(tensor), name)
             place = next((held[n] for n in (name, prefix + name, name.removeprefix(prefix)) if n in held), None)
-            if place is not None and place.shape == tuple(tensor.shape) and owner not in tensors:
-                tensors[owner] = place
+            if place is None or place.shape != tuple(tensor.shape):
+                continue
+            if not tensors.setdefault(owner, place).equals(place):
+                raise InputError(
+                    f"{name} is stored beside {owner} with other values, although the configuration ties them: "
+                    "transformers keeps them apart then; set tie_word_embeddings: false in config.json"
+                )
         needed = [name for name, _ in model.named_parameters(remove_duplicate=False) if name in saved]
         lacking = [name for name in needed if first[id(model.get_parameter(name))] not in tensors]
         if lacking:

@@ -126,3 +126,20 @@ def test_a_tied_head_in_few_bits_stays_tied_and_a_format_without_it_is_refused(t
     with pytest.raises(InputError, match=r"lm_head is the input embedding too, which the format keeps in floating"):
         export(tmp_path / "made", "gptq", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kv_cache", "length", "fits"), [("int8", 64, False), ("int4", 65, True), ("static", 32, True)]
+)
+def test_a_rounded_cache_that_no_text_would_fill_is_refused(
+    kv_cache: str, length: int, fits: bool, tmp_path: Path
+) -> None:
+    source = streams.source(tmp_path, llama(), length)
+    recipe = Recipe.model_validate({"name": "rounded", "kv_cache": kv_cache, "runtime": "eager"})
+    if fits:
+        preflight.check([recipe], source)
+    else:
+        with pytest.raises(
+            InputError, match="tokens are rounded once 64 have been read, and texts have at most max_len"
+        ):
+            preflight.check([recipe], source)

@@ -45,7 +45,10 @@ def test_a_sliding_window_that_the_prompt_has_filled_can_be_gone_back_in() -> No
     decoding = Decoding(caching(MistralForCausalLM(config).eval()), 4, PROMPT)
     with torch.no_grad():
         first, second = (torch.cat([decoding() for _ in range(4)], dim=1) for _ in range(2))
-    assert torch.equal(first, second)
+        assert torch.equal(first, second)
+        for _ in range(6):  # in mid-pass and after it alike: 5 tokens before the last one, of 2 texts, layers and heads
+            decoding()
+            assert decoding.cache_bytes == 2 * 2 * 2 * 2 * 8 * 4 * 5
 
 
 def test_the_prompt_is_computed_before_the_first_call_and_every_call_is_one_token() -> None:

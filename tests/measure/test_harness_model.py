@@ -14,8 +14,8 @@ from compress.data.dataset import Dataset
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
-from compress.measure.harness_model import harness_evaluation, harness_model
-from tests.helpers import assets
+from compress.measure.harness_model import check_requests, harness_evaluation, harness_model
+from tests.helpers import assets, tokenizer
 
 pytest.importorskip("lm_eval")
 
@@ -149,6 +149,25 @@ def test_nulls_are_refused_where_the_harness_would_write_none(
     with pytest.raises(InputError) as error:
         lm_eval_task.load(lm_eval_task.Asked(str(path)))
     assert problem in str(error.value) and "example 0" not in str(error.value)
+
+
+def test_requests_without_a_score_are_refused_before_a_model_is_made(tmp_path: Path) -> None:
+    rows = [{"context": "a", "continuation": "b"}, {"context": "", "continuation": "b"}]
+    rows += [{"context": "a", "continuation": "long " * 40}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    path = task_file(tmp_path, "long", CLOZE.replace("' '+", ""), tmp_path / "rows.jsonl")
+    loaded = lm_eval_task.load(lm_eval_task.Asked(str(path)))
+    processor = tokenizer()  # its first token opens an empty context
+    with pytest.raises(InputError) as error:
+        check_requests(loaded, processor, 32)
+    assert "example 2: a continuation is longer than max_length 32" in str(error.value)
+    assert "example 1" not in str(error.value)
+    processor.backend_tokenizer.post_processor = None
+    processor.pad_token = processor.cls_token = processor.sep_token = None
+    with pytest.raises(
+        InputError, match="lm_eval long: example 1: the context is empty, and the tokenizer has neither"
+    ):
+        check_requests(loaded, processor, 64)
 
 
 def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from compress.analysis import costs, figures
+from compress.base.config import InputError
 from compress.base.memory import ran_out
 from compress.data.workload import Workload
 from compress.measure import evaluate, models, rounds
@@ -52,6 +53,7 @@ def measured(workload: Path, **settings: Any) -> Session:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
         (RuntimeError("Exception from src/inference: std::bad_alloc"), True),
+        (InputError("llama.cpp has no memory (ggml: failed to allocate buffer of size 8388608000)"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("memory"), False),
     ],

@@ -44,10 +44,10 @@ def prompt_operations(c: Any) -> int:
     return c.num_hidden_layers * (2 * llama_layer(c) * tokens + attention) + head
 
 
-def cache_read(c: Any, element: int = 4) -> float:
+def cache_read(c: Any, element: int = 4, steps: int = NEW) -> float:
     """Keys and values of all texts in the mean step of a pass: 8 tokens and 1, 2 .. 5 new ones."""
     token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * element
-    return BATCH * token * sum(CONTEXT + i for i in range(1, NEW + 1)) / NEW
+    return BATCH * token * sum(CONTEXT + i for i in range(1, steps + 1)) / steps
 
 
 def known(model: Any, point: OperatingPoint, integer: bool = False, **batch: torch.Tensor) -> dict[str, float]:
@@ -88,8 +88,48 @@ def test_a_prompt_computes_its_linear_layers_its_attention_and_one_row_of_logits
 
 def test_a_request_computes_its_prompt_and_reads_the_weights_for_every_further_token() -> None:
     model = llama()
-    expected = (NEW - 1) * (4 * stored(model.config) + cache_read(model.config))
+    expected = (NEW - 1) * (4 * stored(model.config) + cache_read(model.config, steps=NEW - 1))
     assert known(model, REQUEST) == {"float32": prompt_operations(model.config), MEMORY: expected}
+
+
+def test_requests_that_stop_read_for_the_tokens_of_their_longest_text_alone() -> None:
+    model = llama()
+    c = model.config
+    stopping = REQUEST.model_copy(update={"stop": True})
+    lengths = (2, 4, 1, 1)  # two requests of two texts: three steps, and none
+    found = limit(model, stopping, {"input_ids": PROMPT}, PEAKS, False, lengths)
+    assert found is not None
+    assert found.work[MEMORY] == 3 * (4 * stored(c) + cache_read(c, steps=3)) / 2
+    without = limit(model, stopping, {"input_ids": PROMPT}, PEAKS, False, (1, 1, 1, 1))
+    assert without is not None and without.work == {"float32": prompt_operations(c)}
+
+
+def test_caches_count_the_bytes_that_they_allocate_in_each_step() -> None:
+    model = llama()
+    c = model.config
+    element = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * BATCH
+    point = OperatingPoint(phase="decode", batch_size=BATCH, sequence_length=60, new_tokens=8)
+    batch = {"input_ids": torch.randint(4, 28, (BATCH, 60))}
+    static = known(runtimes.prepare(model, "eager", kv_cache="static"), point, **batch)[MEMORY]
+    assert static - known(model, point, **batch)[MEMORY] == pytest.approx(4 * element * (68 - (60 + 4.5)))
+    whole = known(model, DECODE)[MEMORY] - cache_read(c)
+    rounded = known(runtimes.prepare(llama(), "eager", kv_cache="int8"), point, **batch)[MEMORY] - whole
+    # from the 64th token on, 32 are rounded; scales and minima of keys are for 32 tokens, those of values for a head
+    scales = 4 * element / 2 * (1 + 32 / c.head_dim)
+    kept = [n - 32 * (n >= 64) for n in range(61, 69)]
+    expected = (sum(4 * element * n for n in kept) + 5 * (32 * element + scales)) / 8
+    assert rounded == pytest.approx(expected, rel=1e-9)
+
+
+def test_openvino_reads_scales_as_they_are_stored() -> None:
+    language = dataclasses.replace(bundle(llama()), task="causal-lm", train=None)
+    packed = runtimes.finish(apply_step(language, Quantize(bits=8, group_size=32, symmetric=True)), "openvino").model
+    c = llama().config
+    numbers = c.num_hidden_layers * llama_layer(c)
+    element = 2 if packed.bf16 else 4
+    rest = element * (stored(c) - numbers - c.head_dim // 2)
+    read = known(packed, DECODE)[MEMORY] - cache_read(c, element) - rest
+    assert numbers * (1 + 4 / 32) <= read < numbers * (1 + 4 / 32) + 4 * 64 * c.num_hidden_layers  # integers, scales
 
 
 def test_gpt2_whose_layers_are_transposed_is_counted_alike() -> None:

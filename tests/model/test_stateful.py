@@ -175,3 +175,12 @@ def test_what_has_no_keys_and_values_is_refused() -> None:
 def test_static_activations_need_a_graph_without_a_cache() -> None:
     with pytest.raises(InputError, match=r"format int8_static.* does not exist on cpu"):
         apply_step(language(llama()), Quantize(bits=8, format="int8_static"))
+
+
+def test_a_tied_head_that_openvino_quantizes_stays_one_with_the_embedding() -> None:
+    model = llama()
+    assert model.config.tie_word_embeddings
+    made = apply_step(language(model), Quantize(bits=8, backend="openvino", exclude=[]))
+    assert any("lm_head and model.embed_tokens are tied and stay so" in note for note in made.notes), made.notes
+    numbers = sum(p.numel() for p in model.parameters())
+    assert numbers < (made.model.path.with_suffix(".bin")).stat().st_size < 1.3 * numbers  # all of them in 8 bits, once

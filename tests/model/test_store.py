@@ -61,3 +61,20 @@ def test_a_parameter_that_is_not_stored_is_an_error(tmp_path: Path) -> None:
     save_file(kept, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"layers\.0\.mlp\.up_proj\.weight is not stored under this name \(2 in total"):
         Store.of(tmp_path, unfilled_model(model.config, "causal-lm"))
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_head_that_is_stored_beside_its_embedding_is_tied_only_if_both_are_equal(equal: bool, tmp_path: Path) -> None:
+    model = made_models.llama(tied=False)
+    if equal:
+        model.lm_head.weight = torch.nn.Parameter(model.model.embed_tokens.weight.detach().clone())
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    model.config.tie_word_embeddings = True
+    empty = unfilled_model(model.config, "causal-lm")
+    if equal:
+        assert torch.equal(Store.of(tmp_path, empty).tensors["model.embed_tokens.weight"].read(), model.lm_head.weight)
+    else:
+        with pytest.raises(
+            InputError, match=r"lm_head\.weight is stored beside model\.embed_tokens\.weight with other"
+        ):
+            Store.of(tmp_path, empty)

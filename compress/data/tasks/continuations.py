@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 
+UNOPENED = "the context is empty, and the tokenizer has neither a first token (BOS) nor an end token (EOS)"
+
+
 @dataclass(frozen=True)
 class Encoded:
     """The tokens of one context and continuation."""
@@ -68,7 +71,7 @@ def _encoded(
         return "a continuation has no token of its own"
     first = list(prefix) or ([] if context else opening(processor))
     if not first and not context:
-        return "the context is empty, and the tokenizer has neither a first token (BOS) nor an end token (EOS)"
+        return UNOPENED
     try:
         return fitted([*first, *whole[: len(context)]], scored, len(first), max_length)
     except InputError as error:

@@ -22,7 +22,7 @@ from compress.methods.calibrate import drawn
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
 from compress.methods.quantize import rounding
-from compress.methods.quantize.graphs import STATIC, in_openvino
+from compress.methods.quantize.graphs import STATIC, embeds_in_floating_point, in_openvino
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
 from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
@@ -63,9 +63,10 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     notes = [_picked(bundle.runtime, config, row, settings)]
     for name, embedding in tied.items():
         if name in layers:
+            apart = row.backend == "onnxruntime" or (row.backend == "openvino" and embeds_in_floating_point(model))
             both = f"{name} and {embedding} are tied and stay so: both have these integers, stored once"
-            apart = f"{name} was tied to {embedding}; the graph stores both, {embedding} in floating point"
-            notes.append(f"quantize: {both if row.backend == 'torch' else apart}")
+            each = f"{name} was tied to {embedding}; the graph stores both, {embedding} in floating point"
+            notes.append(f"quantize: {each if apart else both}")
     if row.format == "llm_int8" and model.dtype != torch.float16:
         kind = str(model.dtype).removeprefix("torch.")
         notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")

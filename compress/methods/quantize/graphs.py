@@ -35,3 +35,18 @@ def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any
     onnx_graph = checked(bundle, "openvino")
     ignored = openvino.names_of(onnx_graph, layers, others)
     return openvino.quantize_weights(onnx_graph, ignored, openvino.OpenVinoModel, config.bits, size)
+
+
+def embeds_in_floating_point(graph: Any) -> bool:
+    """Return whether a graph of OpenVINO looks rows up in a table of floating-point numbers."""
+    import openvino
+
+    for node in openvino.Core().read_model(str(graph.path)).get_ops():
+        if node.get_type_name() != "Gather":
+            continue
+        table = node.input_value(0).get_node()
+        while table.get_type_name() in ("Convert", "Multiply", "Subtract", "Reshape"):
+            table = table.input_value(0).get_node()
+        if table.get_type_name() == "Constant" and table.get_element_type().is_real() and len(table.shape) == 2:
+            return True
+    return False
