@@ -56,11 +56,13 @@ def recipe(steps: Sequence[Mapping[str, Any]], memory: str, **fields: Any) -> Re
     return Recipe.model_validate({"name": "little", "steps": steps, "memory": memory, "runtime": "eager", **fields})
 
 
-def made(folder: Path, source: Source, steps: Sequence[Mapping[str, Any]], memory: str) -> Path:
-    """Make an artifact and return its folder."""
+def made(folder: Path, source: Source, steps: Sequence[Mapping[str, Any]], memory: str, **fields: Any) -> Path:
+    """Make an artifact by a recipe with these further fields, and return its folder."""
     place = folder / memory
     meter = Absent("not metered")
-    transform.build(recipe(steps, memory), source, CPU, place, folder / f"work-{memory}", meter, "fingerprint")
+    transform.build(
+        recipe(steps, memory, **fields), source, CPU, place, folder / f"work-{memory}", meter, "fingerprint"
+    )
     return place
 
 

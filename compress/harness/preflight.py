@@ -171,6 +171,7 @@ def _train_split(source: Source, processor: Any, skeleton: Any, training: Sequen
 
 def _rehearse(recipe: Recipe, known: Known, device: "torch.device") -> None:
     """Raise InputError with the problems of a recipe's steps, attention and students on this model."""
+    from compress.harness import streaming
     from compress.model.bundle import Bundle
     from compress.model.sharing import merged
     from compress.model.skeleton import empty_copy
@@ -183,7 +184,7 @@ def _rehearse(recipe: Recipe, known: Known, device: "torch.device") -> None:
         device=device,
         workload=source.workload,
         teacher=lambda: merged(empty_copy(known.skeleton)),
-        runtime=recipe.runtime,
+        runtime=streaming.runtime_of(recipe) if recipe.memory == "layers" else recipe.runtime,
         seed=recipe.seed,
     )
     problems = step_problems(recipe, bundle, known)

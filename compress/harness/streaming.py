@@ -62,6 +62,11 @@ def wanted(recipe: Recipe, source: Source, device: torch.device) -> str | None:
     )
 
 
+def runtime_of(recipe: Recipe) -> str:
+    """Return the runtime of a model made layer by layer: `auto` is eager, since graphs are exported as a whole."""
+    return "eager" if recipe.runtime == "auto" else recipe.runtime
+
+
 def check(recipe: Recipe, source: Source, device: torch.device) -> None:
     """Raise InputError with every reason why a recipe's model cannot be made layer by layer."""
     if problems := [f"{recipe.name} memory layers: {reason}" for reason in refusals(recipe, source, device)]:
@@ -180,7 +185,7 @@ def open_streamed(recipe: Recipe, source: Source, device: torch.device, work: Pa
         device=device,
         workload=source.workload,
         train=train,
-        runtime=recipe.runtime,
+        runtime=runtime_of(recipe),
         seed=recipe.seed,
         work=work,
         stream=Stream(store, work / "layers"),

@@ -164,6 +164,17 @@ def test_what_needs_the_whole_model_is_refused_with_the_reason(tmp_path: Path) -
     assert "bitsandbytes packs weights for fp32 inputs, and the model is stored in half precision" in half
 
 
+def test_auto_runs_what_is_made_layer_by_layer_in_torch(tmp_path: Path) -> None:
+    source = streams.source(tmp_path, made_models.llama())
+    recipe = streams.recipe([GPTQ], "layers", runtime="auto")
+    preflight.check([recipe], source)
+    folder = streams.made(tmp_path, source, [GPTQ], "layers", runtime="auto")
+    model, _ = transform.load(folder)
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.isfinite(model(input_ids=ids).logits).all()
+    assert json.loads((folder / "manifest.json").read_text())["extra"]["runtime"] == "eager"
+
+
 def test_a_tied_head_that_a_step_would_untie_is_refused(tmp_path: Path) -> None:
     assert "lm_head: its weight is tied to the input embedding" in refused([{**GPTQ, "exclude": []}], tmp_path / "a")
 
