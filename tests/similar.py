@@ -51,6 +51,13 @@ NEW: dict[str, Any] = {
         "similarity_fn_name": "cosine",
     },
 }
+CORPUS = {
+    "_id": ["d1", "d2", "d3", "d4"],
+    "title": ["the film", "", "cold", None],
+    "text": ["was very good", "a dull story of the end", "and awful plot", "quite a lovely scene"],
+}
+QUERIES = {"_id": ["1", "2", "3"], "text": ["good film", "lovely scene", "unjudged"]}
+QRELS: dict[str, list[Any]] = {"query-id": ["1", "1", "2"], "corpus-id": ["d1", "d2", "d4"], "score": [2, 0, 1]}
 GENERATIONS = {"old": OLD, "new": NEW, "plain": {}}
 
 
@@ -128,6 +135,34 @@ def write_similar(
         **changes,
     }
     path = folder / "similar.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(plain, out)
+    return path
+
+
+def write_search(folder: Path, qrels: dict[str, list[Any]] | None = None, corpus: Any = None, **changes: Any) -> Path:
+    """A folder with an encoder, the three tables and `search.yaml`."""
+    import datasets
+    from ruamel.yaml import YAML
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model").exists():
+        write_encoder(folder / "model", "new")
+    (folder / "data").mkdir(exist_ok=True)
+    for name, table in (("queries", QUERIES), ("corpus", corpus or CORPUS), ("qrels", qrels or QRELS)):
+        datasets.Dataset.from_dict(table).to_parquet(folder / "data" / f"{name}.parquet")
+    plain: dict[str, Any] = {
+        "task": "retrieval",
+        "model": "model",
+        "dataset": {
+            "path": "data", "train": None, "test": "queries", "corpus": "corpus", "qrels": "qrels",
+            **changes.pop("dataset", {}),
+        },
+        "max_length": 24,
+        "headline": {"batch_size": 1, "sequence_length": 16},
+        **changes,
+    }  # fmt: skip
+    path = folder / "search.yaml"
     with path.open("w", encoding="utf-8") as out:
         YAML().dump(plain, out)
     return path

@@ -165,7 +165,10 @@ def load_examples(
         raw = spaced(raw, limit)
     place = f"{workload.name} {split} split"
     try:
-        if dense is None or task.prepare_like is None:
+        if split == "test" and task.search is not None:
+            corpus = tables.further(source, "corpus")
+            examples = task.search.prepare(raw, corpus, processor, workload, model_config)
+        elif dense is None or task.prepare_like is None:
             examples = task.prepare(raw, processor, workload, model_config)
         else:
             examples = task.prepare_like(raw, processor, workload, model_config, dense)

@@ -100,12 +100,31 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
         raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
+    if split == "test" and (search := task_of(source.workload.task).search) is not None:
+        try:
+            raw = search.judged(raw, further(source, "qrels"), source.workload)
+        except InputError as error:
+            raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
         columns = f" (its columns are {', '.join(raw.column_names[:6])[:200]})" if raw.column_names else ""
         raise InputError(f"{place}: the {split} split {name!r} is empty{columns}; expected at least one example")
     if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
         raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw
+
+
+def further(source: "Source", field: str) -> "datasets.Dataset":
+    """Return another table of the data's folder, which this field of the data set names: corpus or qrels."""
+    path, spec = Path(source.dataset), source.workload.dataset
+    name = getattr(spec, field)
+    if source.resolved["dataset_revision"] or not path.is_dir():
+        raise InputError(f"{field}: expected a folder with the queries, the corpus and the judgements, as three files")
+    if name is None:
+        raise InputError(f"{field}: not set; set dataset.{field} to its file; {_contents(path, field)}")
+    found = split_files(path, name)
+    if found is None or not found.tables:
+        raise InputError(f"no {field} {name!r}; {_contents(path, name)}")
+    return read_files(list(found.tables), spec)
 
 
 def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
@@ -133,6 +152,8 @@ def places(source: "Source", split: "Split") -> Callable[[int], str]:
     name = spec.train if split == "train" else spec.test
     if source.resolved["dataset_revision"] or name is None:
         return "row {}".format
+    if split == "test" and task_of(source.workload.task).search is not None:
+        return "judged query {}".format
     data_files = SplitFiles((path,)) if path.is_file() else split_files(path, name)
     files = data_files.tables if data_files else ()
     if not all(kind(file) in (*JSON, *conll.KINDS) for file in files):

@@ -18,7 +18,7 @@ from compress.data.split_files import KINDS, kind, split_files, unknown_kind
 from compress.data.tables import columns, data_files, listed
 from compress.data.tasks import task_of, unknown
 
-TESTS = ("test", "validation", "valid", "val", "dev")
+TESTS = ("test", "validation", "valid", "val", "dev", "queries")
 FEWEST_TOKENS = 4  # of an operating point
 SPARE = 128
 """Positions beyond the usual length from which a model is not built: a table may hold rows without a position."""
@@ -73,6 +73,8 @@ def init(
             continue
         hint = f"not found in {', '.join(map(_scalar, found.columns))}" if found.columns else "look up the column"
         lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
+    if declared.search is not None:
+        lines += [f"  {field}: {_table(expanded(data), field)}" for field in ("corpus", "qrels")]
     if not found.header:
         named = ", ".join(map(_scalar, found.columns))
         lines.append(f"  csv: {{columns: [{named}]}}  # the files have no header: check which column is which")
@@ -93,6 +95,13 @@ def _label_columns(model: str, task: str, found: Sequence[str]) -> list[str]:
     config, _ = checkpoints.config_of(path) if path.is_dir() else (None, [])
     names = list(map(str, ((config or {}).get("id2label") or {}).values()))
     return names if task_of(task).several_labels and names and set(names) <= set(found) else []
+
+
+def _table(data: Path, field: str) -> str:
+    """Return the file of a further table of the data, as BEIR and its parquet copies name it; with a hint if missing."""
+    names = (field, f"{field}/test.tsv") if data.is_dir() else ()
+    found = next((name for name in reversed(names) if (data / name).is_file() or split_files(data, name)), None)
+    return (found or field) + _hint(found is None, "not found: name its file")
 
 
 def _generating(model: Path, task: str) -> list[str]:

@@ -53,3 +53,12 @@ def _ranked(scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(-values, kind="stable")
     ranked = values[order]
     return order, np.cumsum(np.append(False, ranked[1:] != ranked[:-1]))
+
+
+def recall(grades: Sequence[float], scores: Sequence[float], cutoff: int) -> float:
+    """Return the share of the relevant texts (of a grade above 0) among the first `cutoff`; 0 if none is relevant."""
+    order, groups = _ranked(scores)
+    relevant = np.asarray(grades)[order] > 0
+    taken = (np.arange(len(order)) < cutoff).astype(np.float64)
+    shared = np.bincount(groups, taken) / np.bincount(groups)
+    return float(shared[groups][relevant].sum() / relevant.sum()) if relevant.any() else 0.0
