@@ -140,17 +140,27 @@ def write_similar(
     return path
 
 
-def write_search(folder: Path, qrels: dict[str, list[Any]] | None = None, corpus: Any = None, **changes: Any) -> Path:
-    """A folder with an encoder, the three tables and `search.yaml`."""
+def write_search(
+    folder: Path, queries: Any = None, corpus: Any = None, qrels: Any = None, beir: bool = False, **changes: Any
+) -> Path:
+    """A folder with an encoder, the three tables and `search.yaml`; `beir`: in BEIR's layout."""
     import datasets
     from ruamel.yaml import YAML
 
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "model").exists():
         write_encoder(folder / "model", "new")
-    (folder / "data").mkdir(exist_ok=True)
-    for name, table in (("queries", QUERIES), ("corpus", corpus or CORPUS), ("qrels", qrels or QRELS)):
-        datasets.Dataset.from_dict(table).to_parquet(folder / "data" / f"{name}.parquet")
+    (folder / "data" / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, rows in (("queries", queries or QUERIES), ("corpus", corpus or CORPUS), ("qrels", qrels or QRELS)):
+        table = datasets.Dataset.from_dict(rows)
+        if not beir:
+            table.to_parquet(folder / "data" / f"{name}.parquet")
+        elif name == "qrels":
+            table.to_csv(folder / "data" / "qrels" / "test.tsv", sep="\t", index=False)
+        else:
+            table.to_json(folder / "data" / f"{name}.jsonl")
+    if not beir:
+        (folder / "data" / "qrels").rmdir()
     plain: dict[str, Any] = {
         "task": "retrieval",
         "model": "model",

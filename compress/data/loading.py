@@ -166,8 +166,7 @@ def load_examples(
     place = f"{workload.name} {split} split"
     try:
         if split == "test" and task.search is not None:
-            corpus = tables.further(source, "corpus")
-            examples = task.search.prepare(raw, corpus, processor, workload, model_config)
+            examples = task.search.prepare(raw, tables.table(source, "corpus"), processor, workload, model_config)
         elif dense is None or task.prepare_like is None:
             examples = task.prepare(raw, processor, workload, model_config)
         else:

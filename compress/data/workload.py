@@ -57,8 +57,8 @@ class Workload(Config):
     """Location and columns of the examples."""
     metric: str = ""
     """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, spearman, pearson, mse, f1_micro,
-    f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, lm_eval:TASK of lm-evaluation-harness,
-    or the path of a metric module; unset: the task's default."""
+    f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, lm_eval:TASK of
+    lm-evaluation-harness, or the path of a metric module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
@@ -165,6 +165,8 @@ class Workload(Config):
         if self.dataset.label_columns is not None and not task_of(self.task).several_labels:
             having = names_where("several_labels")
             raise ValueError(f"dataset.label_columns: {self.task} has one label column; only {having} has several")
+        if (self.dataset.corpus or self.dataset.qrels) and task_of(self.task).search is None:
+            raise ValueError(f"dataset.corpus, dataset.qrels: {self.task} reads one table; only retrieval has several")
         fields: dict[str, str] = {}
         for column in task_of(self.task).columns:
             if (name := getattr(self.dataset, column.field)) is None:

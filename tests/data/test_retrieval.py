@@ -14,7 +14,7 @@ from compress.data.tasks import retrieval, task_of
 from compress.data.template import init
 from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
-from tests.similar import CORPUS, NEW, QRELS, encoder, write_encoder, write_search
+from tests.similar import CORPUS, NEW, QRELS, QUERIES, encoder, write_encoder, write_search
 
 TASK = task_of("retrieval")
 
@@ -23,6 +23,11 @@ def opened(path: Path) -> tuple[Any, Any, Any]:
     source = locate.resolve(Workload.load(path))
     model, processor = loading.load_model(source)
     return model, processor, source
+
+
+def examples_of(path: Path, limit: int | None = None) -> Any:
+    model, processor, source = opened(path)
+    return loading.load_examples(source, "test", processor, model.config, limit=limit)
 
 
 def test_vectors_are_compared_by_direction() -> None:
@@ -54,9 +59,8 @@ def test_figures_of_queries_equal_a_literal_ranking(tmp_path: Path) -> None:
     model, processor, source = opened(write_search(tmp_path))
     examples = loading.load_examples(source, "test", processor, model.config)
     assert examples["text"][:3] == ["good film", "lovely scene", "the film was very good"]
-    assert (
-        "2 queries, 4 texts" in examples.info.description and "2 of 3 queries are judged" in examples.info.description
-    )
+    note = "2 queries, 4 texts; 1 of 3 queries have no relevant text and are left out"
+    assert note in examples.info.description
     loading.check(source, model, processor, examples)
     found = evaluate(model, TASK, examples, processor, torch.device("cpu"), 4).outcomes
     plain = encoder()
@@ -109,46 +113,115 @@ def test_a_model_that_ranks_by_dot_products_is_judged_by_them(tmp_path: Path) ->
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown query": (
         {"qrels": {**QRELS, "query-id": ["1", "9", "2"]}},
-        "row 1: qrels: query-id '9' is not the id of a query",
+        "qrels.parquet row 1: query-id '9' is not the id of a query",
     ),
     "unknown text": (
         {"qrels": {**QRELS, "corpus-id": ["d1", "d2", "d9"]}},
-        "judged query 1: its judged text 'd9' is not in the corpus",
+        "qrels.parquet row 2: its text 'd9' is not in corpus.parquet",
     ),
-    "no grade": ({"qrels": {**QRELS, "score": ["2", "high", "1"]}}, "row 1: qrels: score is 'high'; expected a grade"),
+    "no grade": (
+        {"qrels": {**QRELS, "score": ["2", "high", "1"]}},
+        "qrels.parquet row 1: score is 'high'; expected a grade",
+    ),
     "negative": (
         {"qrels": {**QRELS, "score": [2, -1, 1]}},
-        "row 1: qrels: score is -1; expected a grade of at least 0",
+        "qrels.parquet row 1: score is -1; expected a grade of at least 0",
     ),
     "two grades": (
         {"qrels": {**QRELS, "corpus-id": ["d1", "d1", "d4"]}},
-        "row 1: qrels: 'd1' has two grades for query '1'",
+        "qrels.parquet row 1: 'd1' has the grade 0, and 2 in an earlier row for query '1'; expected one grade",
     ),
-    "none relevant": ({"qrels": {**QRELS, "score": [0, 0, 0]}}, "qrels: no query has a text of a grade above 0"),
+    "none relevant": (
+        {"qrels": {**QRELS, "score": [0, 0, 0]}},
+        "qrels.parquet: no query has a text with a grade above 0",
+    ),
     "no qrels": ({"dataset": {"qrels": None}}, "qrels: not set; set dataset.qrels to its file"),
-    "no corpus file": ({"dataset": {"corpus": "texts"}}, "no corpus 'texts'"),
+    "no qrels file": ({"dataset": {"qrels": "judged.tsv"}}, "no qrels 'judged.tsv'; the folder holds corpus.parquet"),
+    "no corpus file": ({"dataset": {"corpus": "texts"}}, "no corpus 'texts'; the folder holds corpus.parquet"),
+    "no queries": ({"dataset": {"test": "questions"}}, "no test 'questions'; the folder holds corpus.parquet"),
+    "one file": ({"dataset": {"path": "data/queries.parquet"}}, "one file; expected a folder with the queries"),
     "no ids": (
         {"corpus": {"name": ["d1", "d2"], "text": ["a", "b"]}},
-        "corpus: has no column _id (BEIR's form); it has name, text",
+        "corpus.parquet: has no column _id (BEIR's form); it has name, text",
     ),
     "ids twice": (
         {"corpus": {**CORPUS, "_id": ["d1", "d2", "d4", "d4"]}},
-        "row 3: corpus: _id 'd4' is also that of row 2",
+        "corpus.parquet row 3: _id 'd4' is the id of an earlier row too",
     ),
+    "queries twice": (
+        {"queries": {**QUERIES, "_id": ["1", "2", "2"]}},
+        "queries.parquet row 2: _id '2' is the id of an earlier row too",
+    ),
+    "null id": ({"corpus": {**CORPUS, "_id": ["d1", "d2", None, "d4"]}}, "corpus.parquet row 2: its _id is null"),
+    "no query": (
+        {"queries": {**QUERIES, "text": ["good film", " ", "unjudged"]}},
+        "queries.parquet row 1: its text is empty",
+    ),
+    "null text": ({"corpus": {**CORPUS, "text": ["a", None, "a", "a"]}}, "corpus.parquet: text column 'text': row 1 is"),
+    "all texts empty": (
+        {"corpus": {**CORPUS, "title": [""] * 4, "text": [""] * 4}},
+        "corpus.parquet: all 4 texts are empty",
+    ),
+    "no texts": ({"corpus": {name: [] for name in CORPUS}}, "corpus.parquet has no rows"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_tables_are_refused_with_the_row(kind: str, tmp_path: Path) -> None:
+def test_bad_tables_are_refused_with_file_and_row(kind: str, tmp_path: Path) -> None:
     changes, expected = BAD[kind]
-    model, processor, source = opened(write_search(tmp_path, **changes))
+    path = write_search(tmp_path, **changes)
     with pytest.raises(InputError) as caught:
-        loading.load_examples(source, "test", processor, model.config)
+        examples_of(path)
     assert expected in str(caught.value), str(caught.value)
+    assert len(caught.value.problems) == 1
 
 
-def test_init_finds_the_three_tables(tmp_path: Path) -> None:
-    write_search(tmp_path)
+def test_rows_of_text_files_are_named_by_their_line(tmp_path: Path) -> None:
+    tables = {"test": "queries", "corpus": "corpus", "qrels": "qrels/test.tsv"}
+    path = write_search(tmp_path, corpus={**CORPUS, "_id": ["d1", "d2", "d3", "d1"]}, beir=True, dataset=tables)
+    with pytest.raises(InputError, match=r"corpus\.jsonl line 4: _id 'd1' is the id of an earlier row too"):
+        examples_of(path)
+    bad = {**QRELS, "corpus-id": ["d1", "d2", "d9"]}
+    path = write_search(tmp_path, qrels=bad, beir=True, dataset=tables)
+    with pytest.raises(InputError, match=r"qrels/test\.tsv row 2: its text 'd9' is not in corpus\.jsonl"):
+        examples_of(path)
+
+
+def test_empty_texts_are_ranked_and_counted(tmp_path: Path) -> None:
+    corpus = {**CORPUS, "title": ["", "", "", ""], "text": ["was very good", "", "the end", "lovely"]}
+    assert "1 texts of corpus.parquet are empty, first row 1" in examples_of(
+        write_search(tmp_path, corpus=corpus)
+    ).info.description
+
+
+def test_other_tasks_read_one_table(tmp_path: Path) -> None:
+    path = write_search(tmp_path, task="text-classification")
+    with pytest.raises(ValueError, match="text-classification reads one table; only retrieval has several"):
+        Workload.load(path)
+
+
+def test_a_limit_takes_queries_and_leaves_the_corpus_whole(tmp_path: Path) -> None:
+    examples = examples_of(write_search(tmp_path), limit=1)
+    assert examples["text"][0] == "good film" and len(examples) == 1 + len(CORPUS["_id"])
+
+
+@pytest.mark.parametrize("beir", [True, False], ids=["BEIR", "parquet"])
+def test_init_finds_the_three_tables(beir: bool, tmp_path: Path) -> None:
+    write_search(tmp_path, beir=beir)
     text = init(str(tmp_path / "model"), str(tmp_path / "data"), "retrieval")
-    assert "test: queries" in text and "  corpus: corpus\n" in text and "  qrels: qrels\n" in text
-    assert "metric: ndcg_at_10" in text
+    qrels = "qrels/test.tsv" if beir else "qrels"
+    assert "  train: null" in text and "  test: queries\n  text: text\n  corpus: corpus\n" in text
+    assert f"  qrels: {qrels}\nmetric: ndcg_at_10\n" in text
+    (tmp_path / "found.yaml").write_text(text)
+    examples = examples_of(tmp_path / "found.yaml")
+    assert examples["text"][:2] == ["good film", "lovely scene"] and examples["grades"][:2] == [[2, 0], [1]]
+
+
+def test_init_names_what_a_folder_lacks(tmp_path: Path) -> None:
+    write_search(tmp_path)
+    (tmp_path / "data" / "qrels.parquet").unlink()
+    text = init(str(tmp_path / "model"), str(tmp_path / "data"), "retrieval")
+    assert "  qrels: qrels  # not found: name its file\n" in text
+    (tmp_path / "data" / "queries.parquet").unlink()
+    with pytest.raises(InputError, match="no test split; the folder holds corpus.parquet; expected .* named queries"):
+        init(str(tmp_path / "model"), str(tmp_path / "data"), "retrieval")

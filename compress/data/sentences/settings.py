@@ -207,7 +207,7 @@ def _transformer(folder: Path) -> tuple[int | None, bool]:
     return length, fields.get("do_lower_case") is True
 
 
-def _prompts(folder: Path) -> dict[str, str]:
+def _prompts(folder: Path) -> dict[str, Any]:
     """Return the prompts that the folder sets, and its similarity, as fields of `Settings`."""
     fields = _mapping(folder, PROMPTS) if (folder / PROMPTS).is_file() else {}
     name, prompts = fields.get("default_prompt_name"), fields.get("prompts") or {}

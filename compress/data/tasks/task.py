@@ -200,12 +200,23 @@ def unshifted(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Te
 
 
 @dataclass(frozen=True)
+class Table:
+    """One of several tables of a split."""
+
+    name: str
+    """Its file, for errors."""
+    rows: "datasets.Dataset"
+    place: Callable[[int], str]
+    """place(row): the place of a row in the file."""
+
+
+@dataclass(frozen=True)
 class Search:
     """How a task reads its test split from three tables: queries, the corpus, and judgements of their pairs."""
 
-    judged: Callable[["datasets.Dataset", "datasets.Dataset", WorkloadView], "datasets.Dataset"]
+    judged: Callable[[Table, Table, WorkloadView], "datasets.Dataset"]
     """judged(queries, qrels, workload): the raw examples, one for each judged query."""
-    prepare: Callable[["datasets.Dataset", "datasets.Dataset", Any, WorkloadView, Any], "datasets.Dataset"]
+    prepare: Callable[["datasets.Dataset", Table, Any, WorkloadView, Any], "datasets.Dataset"]
     """prepare(queries, corpus, processor, workload, config): prepared examples, as those of `Task.prepare`."""
 
 
