@@ -176,3 +176,27 @@ def write_search(
     with path.open("w", encoding="utf-8") as out:
         YAML().dump(plain, out)
     return path
+
+
+def searches(queries: int, seed: int) -> dict[str, dict[str, list[Any]]]:
+    """Tables of a search: of each query a text with all of its words and one with half of them, and other texts."""
+    draw, words = random.Random(seed), (*FILLER, *GOOD, *BAD)
+    tables: dict[str, dict[str, list[Any]]] = {
+        "queries": {"_id": [], "text": []},
+        "corpus": {"_id": [], "title": [], "text": []},
+        "qrels": {"query-id": [], "corpus-id": [], "score": []},
+    }
+
+    def add(table: str, *row: Any) -> None:
+        for column, value in zip(tables[table].values(), row, strict=True):
+            column.append(value)
+
+    for number in range(queries):
+        query = draw.choices(words, k=draw.randrange(4, 9))
+        add("queries", f"q{number}", " ".join(query))
+        for grade, given in ((2, query), (1, query[: len(query) // 2]), (0, [])):
+            text = [*given, *draw.choices(words, k=3 + 5 * (grade == 0))]
+            draw.shuffle(text)
+            add("corpus", f"d{number}.{grade}", "", " ".join(text))
+            add("qrels", f"q{number}", f"d{number}.{grade}", grade)
+    return tables

@@ -63,7 +63,8 @@ def init(
     ]
     found = found_in(data, task)
     is_hub = not expanded(data).exists()
-    lines.append(f"  train: {_scalar(found.train)}" + _hint(found.train is None, "steps that learn need one"))
+    learning = "steps that learn need one" + ", such as the corpus" * (declared.search is not None)
+    lines.append(f"  train: {_scalar(found.train)}" + _hint(found.train is None, learning))
     remark = "a hub data set: look up its splits on its page" if is_hub else found.remark
     lines.append(f"  test: {_scalar(found.test)}" + _hint(bool(remark), remark))
     for column in declared.columns:

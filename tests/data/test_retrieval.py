@@ -10,7 +10,7 @@ import torch
 
 from compress.base.config import InputError
 from compress.data import loading, locate
-from compress.data.tasks import retrieval, task_of
+from compress.data.tasks import retrieval, search_tables, task_of
 from compress.data.template import init
 from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
@@ -157,12 +157,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"queries": {**QUERIES, "text": ["good film", " ", "unjudged"]}},
         "queries.parquet row 1: its text is empty",
     ),
-    "null text": ({"corpus": {**CORPUS, "text": ["a", None, "a", "a"]}}, "corpus.parquet: text column 'text': row 1 is"),
+    "null text": (
+        {"corpus": {**CORPUS, "text": ["a", None, "a", "a"]}},
+        "corpus.parquet: text column 'text': row 1 is",
+    ),
     "all texts empty": (
         {"corpus": {**CORPUS, "title": [""] * 4, "text": [""] * 4}},
         "corpus.parquet: all 4 texts are empty",
     ),
-    "no texts": ({"corpus": {name: [] for name in CORPUS}}, "corpus.parquet has no rows"),
+    "no texts": ({"corpus": {name: [] for name in CORPUS}}, "corpus.parquet is empty"),
 }
 
 
@@ -189,9 +192,10 @@ def test_rows_of_text_files_are_named_by_their_line(tmp_path: Path) -> None:
 
 def test_empty_texts_are_ranked_and_counted(tmp_path: Path) -> None:
     corpus = {**CORPUS, "title": ["", "", "", ""], "text": ["was very good", "", "the end", "lovely"]}
-    assert "1 texts of corpus.parquet are empty, first row 1" in examples_of(
-        write_search(tmp_path, corpus=corpus)
-    ).info.description
+    assert (
+        "1 texts of corpus.parquet are empty, first row 1"
+        in examples_of(write_search(tmp_path, corpus=corpus)).info.description
+    )
 
 
 def test_other_tasks_read_one_table(tmp_path: Path) -> None:
@@ -203,6 +207,18 @@ def test_other_tasks_read_one_table(tmp_path: Path) -> None:
 def test_a_limit_takes_queries_and_leaves_the_corpus_whole(tmp_path: Path) -> None:
     examples = examples_of(write_search(tmp_path), limit=1)
     assert examples["text"][0] == "good film" and len(examples) == 1 + len(CORPUS["_id"])
+
+
+def test_a_smaller_search_keeps_the_judgements_of_its_texts(tmp_path: Path) -> None:
+    model, processor, source = opened(write_search(tmp_path))
+    whole = loading.load_examples(source, "test", processor, model.config)
+    assert search_tables.fewer(whole, 6) is whole
+    smaller = search_tables.fewer(whole, 5)
+    assert smaller["text"] == [*whole["text"][:2], *(whole["text"][2 + row] for row in (0, 1, 2))]
+    assert (smaller["judged"][:2], smaller["grades"][:2]) == ([[0, 1], []], [[2, 0], []])
+    found = evaluate(model, TASK, smaller, processor, torch.device("cpu"), 1).outcomes
+    assert [len(values) for values in found.values()] == [2] * len(found)
+    assert all(0 <= row < 3 for row in found["answer"])
 
 
 @pytest.mark.parametrize("beir", [True, False], ids=["BEIR", "parquet"])
@@ -223,5 +239,5 @@ def test_init_names_what_a_folder_lacks(tmp_path: Path) -> None:
     text = init(str(tmp_path / "model"), str(tmp_path / "data"), "retrieval")
     assert "  qrels: qrels  # not found: name its file\n" in text
     (tmp_path / "data" / "queries.parquet").unlink()
-    with pytest.raises(InputError, match="no test split; the folder holds corpus.parquet; expected .* named queries"):
+    with pytest.raises(InputError, match=r"no test split; the folder holds corpus\.parquet; expected .* named queries"):
         init(str(tmp_path / "model"), str(tmp_path / "data"), "retrieval")

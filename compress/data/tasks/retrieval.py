@@ -56,7 +56,7 @@ def answers(outcomes: Mapping[str, Sequence[Any]], examples: "datasets.Dataset")
     import numpy as np
 
     vectors = np.asarray(outcomes["vector"], dtype=np.float64)  # [queries and texts, width]
-    count = sum(bool(each) for each in examples["judged"])
+    count = sum(examples["is_query"])
     queries, corpus = vectors[:count], vectors[count:]
     similarity = SIMILARITIES[examples["similarity"][0]]
     judgements = list(zip(examples["judged"][:count], examples["grades"][:count], strict=True))
@@ -133,5 +133,5 @@ TASK = replace(
     rows=text_classification.TASK.rows,
     answers=answers,
     trains_on_rows=False,
-    search=Search(search_tables.judged, search_tables.prepare),
+    search=Search(search_tables.judged, search_tables.prepare, search_tables.fewer),
 )

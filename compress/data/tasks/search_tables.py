@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.data.bad_rows import BadRows, placed, refuse, shown
+from compress.data.spacing import spaced_rows
 from compress.data.tasks import numbers, sentences, text_classification, texts
 from compress.data.tasks.task import Table, WorkloadView
 
@@ -91,18 +92,42 @@ def prepare(
     empty = [row for row, text in enumerate(documents) if not text]
     if empty:
         notes.append(f"{len(empty)} texts of {corpus.name} are empty, first {corpus.place(empty[0])}")
-    for kind, given in (("query", asked), ("document", documents)):
+    for kind, given, name in (("query", asked, "queries"), ("document", documents, corpus.name)):
         encoded, cut = sentences.encode(given, processor, workload, own, kind)
-        text_classification.refuse_without_text(encoded["input_ids"], processor)
-        for name, values in encoded.items():
-            columns.setdefault(name, []).extend(values)
+        with placed(name, corpus.place):
+            text_classification.refuse_without_text(encoded["input_ids"], processor)
+        for column, values in encoded.items():
+            columns.setdefault(column, []).extend(values)
         notes += [f"{cut} of the {kind} texts are cut at max_length {workload.max_length}"] if cut else []
     unjudged: list[list[Any]] = [[]] * len(documents)
     columns["judged"] = [[rows[text] for text in each] for each in queries["judged"]] + unjudged
     columns["grades"] = list(queries["grades"]) + unjudged
+    columns["is_query"] = [True] * len(asked) + [False] * len(documents)
     columns["similarity"] = [own.similarity] * len(columns["text"])
     notes.append(text_classification.padding_note(processor))
     return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description="; ".join(filter(None, notes))))
+
+
+def fewer(examples: "datasets.Dataset", most: int) -> "datasets.Dataset":
+    """Return a smaller search of at most `most` texts: evenly spaced queries, half of them, and texts of the corpus.
+
+    Judgements of texts that are left out are dropped: its answers can be compared, its figures are of no use.
+    """
+    if len(examples) <= most:
+        return examples
+    count = sum(examples["is_query"])
+    queries = spaced_rows(count, most // 2)
+    documents = spaced_rows(len(examples) - count, most - len(queries))
+    places = {row: place for place, row in enumerate(documents)}
+    chosen = examples.select([*queries, *(count + row for row in documents)])
+
+    def kept(row: dict[str, Any]) -> dict[str, Any]:
+        pairs = [each for each in zip(row["judged"], row["grades"], strict=True) if each[0] in places]
+        return {"judged": [places[text] for text, _ in pairs], "grades": [grade for _, grade in pairs]}
+
+    found = [kept(row) for row in chosen.select_columns(["judged", "grades"])]
+    smaller = chosen.to_dict() | {name: [row[name] for row in found] for name in ("judged", "grades")}
+    return type(examples).from_dict(smaller, features=examples.features)
 
 
 def _refuse_missing(queries: "datasets.Dataset", known: Container[str], corpus: str) -> None:

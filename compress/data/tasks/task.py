@@ -218,6 +218,8 @@ class Search:
     """judged(queries, qrels, workload): the raw examples, one for each judged query."""
     prepare: Callable[["datasets.Dataset", Table, Any, WorkloadView, Any], "datasets.Dataset"]
     """prepare(queries, corpus, processor, workload, config): prepared examples, as those of `Task.prepare`."""
+    fewer: Callable[["datasets.Dataset", int], "datasets.Dataset"]
+    """fewer(examples, most): at most so many of the prepared texts, as a smaller search."""
 
 
 @dataclass(frozen=True)
