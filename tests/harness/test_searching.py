@@ -34,6 +34,7 @@ from tests.similar import QRELS, encoder, pairs, searches, write_search
 TASK = task_of("retrieval")
 QUERIES = 40
 TEXTS = ["the film was good", "a story", "it felt cold and the end was quite dull"]
+EVERY_POINT = ("--set", "measure.points=all")
 BOTH = ("bert_int8", "openvino_int8")
 
 
@@ -49,7 +50,7 @@ def finished(workload: Path) -> "dict[str, subprocess.CompletedProcess[str]]":
     """A run under onnxruntime and one under OpenVINO."""
     runtimes = {"bert_int8": ("--set", "runtime=onnxruntime"), "openvino_int8": ()}
     return {
-        recipe: compress("run", recipe, "--workload", workload, *QUICK, *more, cwd=workload.parent)
+        recipe: compress("run", recipe, "--workload", workload, *QUICK, *EVERY_POINT, *more, cwd=workload.parent)
         for recipe, more in runtimes.items()
     }
 
@@ -76,7 +77,7 @@ def test_int8_is_judged_by_the_order_of_the_corpus(
     assert accuracy.delta is not None and accuracy.delta.low <= accuracy.delta.value <= accuracy.delta.high
     assert abs(accuracy.delta.value) < 0.1 and accuracy.flip_rate is not None
     assert accuracy.mcnemar_p is None and "order of texts" in accuracy.reasons["mcnemar_p"]
-    assert [(point.batch_size, point.sequence_length) for point in result.points] == [(1, 16), (8, 16)]
+    assert {(1, 16), (8, 16)} <= {(point.batch_size, point.sequence_length) for point in result.points}
 
 
 def test_its_figures_are_those_of_the_stored_model(
