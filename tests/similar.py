@@ -51,6 +51,13 @@ NEW: dict[str, Any] = {
         "similarity_fn_name": "cosine",
     },
 }
+CORPUS = {
+    "_id": ["d1", "d2", "d3", "d4"],
+    "title": ["the film", "", "cold", None],
+    "text": ["was very good", "a dull story of the end", "and awful plot", "quite a lovely scene"],
+}
+QUERIES = {"_id": ["1", "2", "3"], "text": ["good film", "lovely scene", "unjudged"]}
+QRELS: dict[str, list[Any]] = {"query-id": ["1", "1", "2"], "corpus-id": ["d1", "d2", "d4"], "score": [2, 0, 1]}
 GENERATIONS = {"old": OLD, "new": NEW, "plain": {}}
 
 
@@ -131,3 +138,65 @@ def write_similar(
     with path.open("w", encoding="utf-8") as out:
         YAML().dump(plain, out)
     return path
+
+
+def write_search(
+    folder: Path, queries: Any = None, corpus: Any = None, qrels: Any = None, beir: bool = False, **changes: Any
+) -> Path:
+    """A folder with an encoder, the three tables and `search.yaml`; `beir`: in BEIR's layout."""
+    import datasets
+    from ruamel.yaml import YAML
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model").exists():
+        write_encoder(folder / "model", "new")
+    (folder / "data" / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, rows in (("queries", queries or QUERIES), ("corpus", corpus or CORPUS), ("qrels", qrels or QRELS)):
+        table = datasets.Dataset.from_dict(rows)
+        if not beir:
+            table.to_parquet(folder / "data" / f"{name}.parquet")
+        elif name == "qrels":
+            table.to_csv(folder / "data" / "qrels" / "test.tsv", sep="\t", index=False)
+        else:
+            table.to_json(folder / "data" / f"{name}.jsonl")
+    if not beir:
+        (folder / "data" / "qrels").rmdir()
+    plain: dict[str, Any] = {
+        "task": "retrieval",
+        "model": "model",
+        "dataset": {
+            "path": "data", "train": None, "test": "queries", "corpus": "corpus", "qrels": "qrels",
+            **changes.pop("dataset", {}),
+        },
+        "max_length": 24,
+        "headline": {"batch_size": 1, "sequence_length": 16},
+        **changes,
+    }  # fmt: skip
+    path = folder / "search.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(plain, out)
+    return path
+
+
+def searches(queries: int, seed: int) -> dict[str, dict[str, list[Any]]]:
+    """Tables of a search: of each query a text with all of its words and one with half of them, and other texts."""
+    draw, words = random.Random(seed), (*FILLER, *GOOD, *BAD)
+    tables: dict[str, dict[str, list[Any]]] = {
+        "queries": {"_id": [], "text": []},
+        "corpus": {"_id": [], "title": [], "text": []},
+        "qrels": {"query-id": [], "corpus-id": [], "score": []},
+    }
+
+    def add(table: str, *row: Any) -> None:
+        for column, value in zip(tables[table].values(), row, strict=True):
+            column.append(value)
+
+    for number in range(queries):
+        query = draw.choices(words, k=draw.randrange(4, 9))
+        add("queries", f"q{number}", " ".join(query))
+        for grade, given in ((2, query), (1, query[: len(query) // 2]), (0, [])):
+            text = [*given, *draw.choices(words, k=3 + 5 * (grade == 0))]
+            draw.shuffle(text)
+            add("corpus", f"d{number}.{grade}", "", " ".join(text))
+            add("qrels", f"q{number}", f"d{number}.{grade}", grade)
+    return tables

@@ -11,7 +11,7 @@ FLOORS = {
     "pearson": "a random score",
     "mse": "always answering the mean score",
     "mrr": "a random order",
-    "ndcg_at_10": "a random order",
+    **dict.fromkeys(("ndcg_at_10", "recall_at_10", "recall_at_100"), "a random order"),
     "accuracy": "always answering the majority class",
     "entity_f1": "naming no entity",
     "token_accuracy": "always answering the most frequent tag",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.analysis.accuracy import Evaluation
 from compress.analysis.metrics.lm_eval_task import Loaded, gold, quiet, right
 from compress.base.errors import InputError
-from compress.data.loading import spaced_rows
+from compress.data.spacing import spaced_rows
 from compress.data.tasks import causal_lm, continuations
 from compress.data.tasks.blocks import frame
 from compress.data.tasks.task import Task, final

@@ -65,6 +65,14 @@ class WorkloadView(Protocol):
         """Text before every text."""
 
     @property
+    def query_prompt(self) -> str | None:
+        """Text before every query."""
+
+    @property
+    def document_prompt(self) -> str | None:
+        """Text before every text that is searched."""
+
+    @property
     def for_training(self) -> bool:
         """Whether the examples are for training and calibration."""
 
@@ -192,6 +200,29 @@ def unshifted(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Te
 
 
 @dataclass(frozen=True)
+class Table:
+    """One of several tables of a split."""
+
+    name: str
+    """Its file, for errors."""
+    rows: "datasets.Dataset"
+    place: Callable[[int], str]
+    """place(row): the place of a row in the file."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a task reads its test split from three tables: queries, the corpus, and judgements of their pairs."""
+
+    judged: Callable[[Table, Table, WorkloadView], "datasets.Dataset"]
+    """judged(queries, qrels, workload): the raw examples, one for each judged query."""
+    prepare: Callable[["datasets.Dataset", Table, Any, WorkloadView, Any], "datasets.Dataset"]
+    """prepare(queries, corpus, processor, workload, config): prepared examples, as those of `Task.prepare`."""
+    fewer: Callable[["datasets.Dataset", int], "datasets.Dataset"]
+    """fewer(examples, most): at most so many of the prepared texts, as a smaller search."""
+
+
+@dataclass(frozen=True)
 class Task:
     """The facts and the functions of one task."""
 
@@ -271,6 +302,8 @@ class Task:
     """lines(folder): further lines of a workload file for the model in this folder."""
     longest: Callable[[Path], int | None] = unstated
     """longest(folder): the longest input in tokens that files beside the weights state."""
+    search: Search | None = None
+    """How the test split is read from several tables; None for one table."""
     trains_on_rows: bool = False
     """Whether rows, not examples, are trained and calibrated on: an example of several texts is several rows."""
     learns_labels: bool = True
