@@ -109,4 +109,5 @@ TASK = replace(
     protocol=protocol,
     made_up=made_up,
     joins_rows=False,
+    has_continuations=True,
 )
