@@ -125,9 +125,13 @@ def counted(own: "datasets.Dataset", dense: "datasets.Dataset") -> "datasets.Dat
     return with_tokens
 
 
-def remark(encoded: Sequence[Encoded], max_length: int) -> str:
-    """Return a note on contexts that lost their beginning; empty without any."""
+def remark(encoded: Sequence[Encoded], max_length: int, counted: str = "") -> str:
+    """Return a note on contexts that lost their beginning; empty without any.
+
+    `counted`: what the contexts are, if they are not one for each example.
+    """
     cut = sum(one.cut for one in encoded)
     if not cut:
         return ""
-    return f"{cut} of {len(encoded)} contexts were longer than max_length {max_length}: only their ends are read"
+    of = f"{len(encoded)} contexts{counted and f' ({counted})'}"
+    return f"{cut} of {of} were longer than max_length {max_length}: only their ends are read"
