@@ -39,12 +39,18 @@ def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", work
         problems.append(
             f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
         )
-    longest = max((point.longest for point in workload.mapped_points), default=0)
-    if limit is not None and longest > limit:
-        new = max(point.new_tokens or 0 for point in workload.mapped_points)
-        most = f"{limit - new} ({new} generated tokens follow)" if new else str(limit)
-        problems.append(f"reads at most {limit} tokens; --length of the map: expected at most {most}")
+    problems += mapped_problems(limit, workload)
     return problems + token_problems(model, processor, examples)
+
+
+def mapped_problems(limit: int | None, workload: WorkloadView) -> list[str]:
+    """Return errors for points of a map that end beyond the positions of a model, None for a model without a limit."""
+    longest = max((point.longest for point in workload.mapped_points), default=0)
+    if limit is None or longest <= limit:
+        return []
+    new = max(point.new_tokens or 0 for point in workload.mapped_points)
+    most = f"{limit - new} ({new} generated tokens follow)" if new else str(limit)
+    return [f"reads at most {limit} tokens; --length of the map: expected at most {most}"]
 
 
 def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> list[str]:
