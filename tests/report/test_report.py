@@ -15,6 +15,7 @@ from compress.report import print_tables, text
 from compress.report.charts import canvas
 from compress.report.charts.panel import panels
 from compress.report.charts.plot import PICTURES, picture, pictures
+from compress.report.describe import describe
 from compress.report.document import markdown
 from compress.report.heading import heading
 from compress.report.html import result_html
@@ -151,6 +152,38 @@ def test_heading_names_workload_machine_point_examples_date_and_session():
     for part in ("stdlib-bert", "batch 8 x length 64", "872 test examples", "2025-05-05", "s1", "fp32 eager"):
         assert part in whole
     assert "m1" in markdown(group([factory.result()]))
+
+
+def test_a_run_that_failed_before_its_session_names_none():
+    failed = factory.failed(session="")
+    lines = heading(group([failed])[0])
+    assert f"Measured: {failed.created}" in lines and not any("session" in line for line in lines)
+    both = "\n".join(heading(group([factory.result(), replace(failed, name="other")])[0]))
+    assert "; session s1" in both and "sessions" not in both
+
+
+def test_one_step_and_one_layer_are_counted_as_one():
+    made = factory.result()
+    one = replace(made.transform, steps=(replace(made.transform.steps[0], changed_layers=1),))
+    lines = list(describe(replace(made, transform=one)))
+    assert "compressing took 12.0 s in 1 step" in lines and "  quantize: 1 layer in 12.0 s" in lines
+    assert "  quantize: 36 layers in 12.0 s" in describe(made)
+
+
+def test_the_heading_of_a_task_of_lm_eval_names_the_task_and_its_examples():
+    plain = factory.result()
+    dataset = {"path": "my-texts", "test": "test.txt"}
+    made = replace(
+        plain,
+        workload={**plain.workload, "dataset": dataset, "metric": "lm_eval:arc_easy"},
+        accuracy=replace(plain.accuracy, variant="lm_eval arc_easy, acc_norm"),
+    )
+    whole = "\n".join(heading(group([made])[0]))
+    named = "data my-texts for timing and calibration, evaluated on lm_eval arc_easy, acc_norm (872 examples)"
+    assert named in whole and "test.txt" not in whole
+    assert "always giving the most frequent answer gives 0.510" in whole
+    own = replace(made, workload={**made.workload, "metric": "accuracy"}, accuracy=plain.accuracy)
+    assert "data my-texts, evaluated on its split test.txt" in "\n".join(heading(group([own])[0]))
 
 
 def test_a_limit_is_said_loudly_everywhere():
