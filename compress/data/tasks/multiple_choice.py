@@ -71,7 +71,7 @@ def prepare_like(
 ) -> "datasets.Dataset":
     """Return the examples in the tokens of another tokenizer; choices have the lengths that the dense model's gives."""
     own, theirs = (prepare(raw, each, workload, config) for each in (processor, dense))
-    counted = continuations.counted(own, theirs)
+    counted = continuations.counted(own, theirs, texts.removed(theirs["input_ids"], processor, dense))
     remark = counted.info.description
     compared = counted.remove_columns("lengths").add_column("lengths", theirs["lengths"])
     compared.info.description = remark
