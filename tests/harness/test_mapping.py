@@ -21,7 +21,7 @@ def test_a_classifier_is_measured_at_every_point_and_its_result_is_an_ordinary_o
     options = ("--workload", workload, "--batch", "1,2", "--length", "8,24", "--limit", "16", *QUICK)
     done = compress("map", "bert_bf16", "bert_int8", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("cost / that of") == 2 and "hold jointly for 8 ratios" in done.stdout
+    assert done.stdout.count(": latency / that of") == 2 and "hold jointly for 8 ratios" in done.stdout
     assert "batch 1 " in done.stdout and "length 24" in done.stdout
     paths = sorted((tmp_path / "maps" / "my").glob("*.json"))
     assert [path.name.partition("-")[0] for path in paths] == ["bert_bf16", "bert_int8"]
