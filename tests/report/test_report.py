@@ -209,6 +209,22 @@ def test_batch_sensitivity_notes_and_sessions_are_footnotes():
     assert "several sessions" in notes
 
 
+def test_notes_explain_only_what_the_table_has():
+    table = group([factory.result(), factory.result("other", 0.6)])[0]
+    whole = " ".join(footnotes(table))
+    assert "★ is on the front." in whole and "Differences of the metric have 95 % intervals" in whole
+    assert "own texts" not in whole and not any("own texts" in row.cells for row in rows(table))
+    near = group([replace(r, accuracy=factory.accuracy(0.89, 0.0, 0.001)) for r in (factory.result(),)])[0]
+    far = group([factory.result(half=0.05)])[0]
+    for made, stated in ((near, True), (far, False)):
+        lines = footnotes(made)
+        assert any("within" in part for row in rows(made) for part in row.cells["difference"]) is stated
+        assert any(line.startswith("within ") for line in lines) is stated
+    none = replace(table, front=frozenset())
+    assert any(line.startswith("No row is on the front.") for line in footnotes(none))
+    assert "★" not in " ".join(footnotes(none))
+
+
 def test_a_failed_recipe_has_a_row_with_its_first_line():
     results = [factory.result(), factory.failed("bad", "no kernel\nTraceback: deep inside")]
     document = markdown(group(results))
