@@ -1,6 +1,6 @@
 """Template of a workload file for the user's model and data: `compress init`.
 
-Detects splits, columns and files without a header. Language models get a point that generates.
+Detects splits, columns and files without a header. Language models get a headline that generates.
 """
 
 import json
@@ -14,6 +14,7 @@ from compress.data import headerless
 from compress.data.empty import empty_model
 from compress.data.formats import delimited
 from compress.data.hub import is_id
+from compress.data.longest import longest_row
 from compress.data.split_files import KINDS, holds, kind, split_files, unknown_kind
 from compress.data.tables import columns, data_files, listed
 from compress.data.tasks import task_of, unknown
@@ -25,7 +26,9 @@ TABLES = {"corpus": ("corpus",), "qrels": ("qrels/test.tsv", "qrels/dev.tsv", "q
 FEWEST_TOKENS = 4  # of an operating point
 SPARE = 128
 """Positions beyond the usual length from which a model is not built: a table may hold rows without a position."""
-GENERATED = 32  # tokens of the point that generates, after twice as many of text
+GENERATED = 32  # tokens of the headline that generates, after twice as many of text
+MULTIPLE = 16
+"""A length that the data needs is rounded up to a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,14 @@ def init(
         lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
     if declared.search is not None:
         lines += [f"  {field}: {_table(expanded(data), field)}" for field in TABLES]
+    if declared.has_continuations:
+        lines.append('  delimiter: " "  # between a context and its continuation')
     if not found.header:
         named = ", ".join(map(_scalar, found.columns))
         lines.append(f"  csv: {{columns: [{named}]}}  # the files have no header: check which column is which")
     lines.append(f"metric: {declared.metric}")
     if declared.has_lengths:
-        lines.append(f"max_length: {declared.longest(expanded(model)) or _max_length(expanded(model), task)}")
+        lines.append(_length_line(expanded(model), expanded(data), lines, task))
     lines += declared.lines(expanded(model))
     if declared.generates:
         lines += _generating(expanded(model), task)
@@ -109,13 +114,13 @@ def _table(data: Path, field: str) -> str:
 
 
 def _generating(model: Path, task: str) -> list[str]:
-    """Return the lines of a point that generates one text at a time; none for a model of too few positions."""
+    """Return the line of a headline that generates one text at a time; none for a model of too few positions."""
     stated = _positions(model)
     limit = None if stated is None else _position_limit(model, task) or stated
     new = GENERATED if limit is None else min(GENERATED, limit // 3)
     if 2 * new < FEWEST_TOKENS:
         return []
-    return ["points:", f"  - {{batch_size: 1, sequence_length: {2 * new}, generate: {new}}}"]
+    return [f"headline: {{phase: decode, batch_size: 1, context: {2 * new}, new_tokens: {new}}}"]
 
 
 def check_task(task: str) -> None:
@@ -207,12 +212,25 @@ def _columns(path: Path, split: str) -> Sequence[str]:
         raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
-def _max_length(model: Path, task: str) -> int:
-    """Return the task's usual length, or the number of positions of a shorter model."""
-    stated, usual = _positions(model), task_of(task).usual_length
-    if stated is None or stated >= usual + SPARE:
-        return usual
-    return max(8, min(usual, _position_limit(model, task) or stated))
+def _length_line(model: Path, data: Path, lines: Sequence[str], task: str) -> str:
+    """Return the line of max_length: what the model's files state, else what the data needs and the model reads."""
+    declared = task_of(task)
+    if (length := declared.longest(model)) is not None:
+        return f"max_length: {length}"
+    readable = declared.has_continuations and model.is_dir() and data.exists()
+    needed = (longest_row(model, data, "\n".join(lines)) if readable else None) or 0
+    wanted = max(declared.usual_length, -(-needed // MULTIPLE) * MULTIPLE)
+    length = _max_length(model, task, wanted)
+    hint = f"the model's positions; the longest row has {needed} tokens: its context will lose its beginning"
+    return f"max_length: {length}" + _hint(length < needed, hint)
+
+
+def _max_length(model: Path, task: str, wanted: int) -> int:
+    """Return the wanted length, or the number of positions of a shorter model."""
+    stated = _positions(model)
+    if stated is None or stated >= wanted + SPARE:
+        return wanted
+    return max(8, min(wanted, _position_limit(model, task) or stated))
 
 
 def _positions(model: Path) -> int | None:

@@ -136,8 +136,8 @@ def _metric_fits(source: Source, examples: Any, processor: Any) -> None:
         from compress.measure.harness_model import check_requests
 
         loaded = lm_eval_task.load(asked)
-        if processor is not None:
-            check_requests(loaded, processor, source.workload.max_length)
+        if processor is not None and (note := check_requests(loaded, processor, source.workload.max_length)):
+            say(f"  {note}")
         return
     sample, count = task_of(source.workload.task).sample_outcomes, 0 if examples is None else len(examples)
     one_each = count and "reference" in sample and "labels" in examples.column_names

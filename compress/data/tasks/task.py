@@ -320,6 +320,9 @@ class Task:
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     natural: bool = False
     """Whether examples differ in length, so that a natural operating point measures them as they are."""
+    has_continuations: bool = False
+    """Whether a row is a context and a continuation, with `dataset.delimiter` between them. Over max_length it loses
+    its beginning, so `init` takes the length that the test split needs."""
     joins_rows: bool = False
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False
