@@ -215,18 +215,12 @@ def content(asked: Asked) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the harness's own log below errors, and its progress bars."""
-    from tqdm import tqdm
-
-    class Hidden(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, **{**named, "disable": True})
-
     log = logging.getLogger("lm_eval")
     before, modules = log.level, [import_module(name) for name in WITH_BARS]
     bars = [vars(module)["tqdm"] for module in modules]
     log.setLevel(logging.ERROR)
-    for module in modules:
-        vars(module)["tqdm"] = Hidden
+    for module, bar in zip(modules, bars, strict=True):
+        vars(module)["tqdm"] = lambda *given, bar=bar, **named: bar(*given, **{**named, "disable": True})
     try:
         yield
     finally:
