@@ -235,8 +235,9 @@ def _cache_problems(kv_cache: str, bundle: Any) -> list[str]:
     if bundle.runtime in GRAPH_RUNTIMES:
         return []
     problem = refusal(bundle.model, kv_cache)
-    longest = bundle.workload.max_length
-    if problem is None and kv_cache in ("int8", "int4") and longest <= FIRST_ROUNDED:
+    longest = None if bundle.workload is None else bundle.workload.max_length
+    rounds = problem is None and kv_cache in ("int8", "int4")
+    if rounds and longest is not None and longest <= FIRST_ROUNDED:
         problem = (
             f"tokens are rounded once {FIRST_ROUNDED} have been read, and texts have at most max_length {longest}; set "
             f"max_length {2 * FIRST_ROUNDED} or more, or use runtime openvino, which rounds all tokens"
