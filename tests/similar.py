@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import BAD, FILLER, GOOD, tokenizer
 
 OLD: dict[str, Any] = {
@@ -200,3 +201,43 @@ def searches(queries: int, seed: int) -> dict[str, dict[str, list[Any]]]:
             add("corpus", f"d{number}.{grade}", "", " ".join(text))
             add("qrels", f"q{number}", f"d{number}.{grade}", grade)
     return tables
+
+
+def sentence_encoder(kind: str = "Bert", pooling: tuple[str, ...] = ("mean",), **prompts: Any) -> Any:
+    """A small encoder that pools and normalises, with these prompts of queries and of texts."""
+    from compress.data.sentences.encoder import SentenceEncoder
+    from compress.data.sentences.settings import Settings, store
+
+    plain = encoder(kind)
+    store(plain.config, Settings(pooling, True, **prompts))
+    model = SentenceEncoder.from_config(plain.config)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    return model.eval()
+
+
+def batch_of(texts: list[str]) -> dict[str, Any]:
+    """The inputs of an encoder for these texts."""
+    batch = tokenizer()(texts, padding=True, return_tensors="pt")
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+def vectors(model: Any, texts: list[str]) -> Any:
+    """The vectors [texts, width] that a model gives."""
+    import torch
+
+    with torch.no_grad():
+        return model(**batch_of(texts)).logits
+
+
+STEPS: dict[str, Step] = {
+    "int4": Quantize(bits=4, group_size=32),
+    "gptq": Quantize(bits=4, group_size=32, rounding="gptq"),
+    "feed-forward": Prune(structure="feed_forward", fraction=0.25, importance="taylor"),
+    "heads": Prune(structure="heads", fraction=0.25, importance="obd"),
+    "layers": Prune(structure="layers", fraction=0.5, importance="influence"),
+    "weights": Prune(structure="unstructured", fraction=0.3, importance="wanda"),
+    "low rank": LowRank(rank=12, weighting="fisher"),
+    "student": Distill(keep=0.5, hidden_weight=1.0, attention_weight=1.0, max_steps=3, batch_size=8),
+    "remembered": Distill(max_steps=12, batch_size=16),
+}
+"""Steps that apply to a sentence encoder."""

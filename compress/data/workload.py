@@ -16,9 +16,10 @@ from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
 from compress.data.dataset import Dataset
 from compress.data.point import FEWEST_TOKENS, MOST_TOKENS, OperatingPoint
+from compress.data.sentences.settings import Pooling
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
-from compress.data.tasks.task import Normalization, Pooling
+from compress.data.tasks.task import Normalization
 from compress.records.fields import LARGE
 from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 

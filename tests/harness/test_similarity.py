@@ -16,7 +16,6 @@ from compress.analysis.metrics import scores
 from compress.base.config import InputError
 from compress.data import loading, locate
 from compress.data.sentences import settings
-from compress.data.sentences.encoder import SentenceEncoder
 from compress.data.sentences.settings import Settings
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
@@ -28,37 +27,17 @@ from compress.model.padding import check_padding
 from compress.model.runtimes.check import checked
 from compress.records import files as result_files
 from compress.records import trace
-from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
-from tests.helpers import QUICK, compress, tokenizer
-from tests.similar import encoder, pairs, write_similar
+from compress.spec.steps import Distill, Prune, Quantize
+from tests.helpers import QUICK, compress
+from tests.similar import STEPS, batch_of, pairs, sentence_encoder, vectors, write_similar
 from tests.task_runs import bundled, graph_of, read_by, refused
 
 TASK = task_of("sentence-similarity")
 TEXTS = ["the film was good", "a story", "it felt cold and the end was quite dull"]
 
 
-def sentence_encoder(kind: str = "Bert", pooling: tuple[str, ...] = ("mean",)) -> Any:
-    """A small encoder that pools and normalises."""
-    plain = encoder(kind)
-    settings.store(plain.config, Settings(pooling, True))
-    model = SentenceEncoder.from_config(plain.config)
-    model.load_state_dict(plain.state_dict(), strict=False)
-    return model.eval()
-
-
 def bundle(model: Any, **changes: Any) -> Bundle:
     return bundled(model, TASK, pairs(24, 7), **changes)
-
-
-def batch_of(texts: list[str]) -> dict[str, torch.Tensor]:
-    batch = tokenizer()(texts, padding=True, return_tensors="pt")
-    return {name: batch[name] for name in ("input_ids", "attention_mask")}
-
-
-def vectors(model: Any, texts: list[str]) -> torch.Tensor:
-    with torch.no_grad():
-        found: torch.Tensor = model(**batch_of(texts)).logits
-    return found
 
 
 @pytest.fixture(scope="module", params=["old", "new"])
@@ -127,19 +106,6 @@ def test_other_encoders_are_exported_with_equal_vectors(kind: str) -> None:
     expected = vectors(model, TEXTS)
     graph = checked(bundle(model), "onnxruntime")
     assert torch.allclose(graph(**batch_of(TEXTS)).logits, expected, atol=1e-5)
-
-
-STEPS: dict[str, Step] = {
-    "int4": Quantize(bits=4, group_size=32),
-    "gptq": Quantize(bits=4, group_size=32, rounding="gptq"),
-    "feed-forward": Prune(structure="feed_forward", fraction=0.25, importance="taylor"),
-    "heads": Prune(structure="heads", fraction=0.25, importance="obd"),
-    "layers": Prune(structure="layers", fraction=0.5, importance="influence"),
-    "weights": Prune(structure="unstructured", fraction=0.3, importance="wanda"),
-    "low rank": LowRank(rank=12, weighting="fisher"),
-    "student": Distill(keep=0.5, hidden_weight=1.0, attention_weight=1.0, max_steps=3, batch_size=8),
-    "remembered": Distill(max_steps=12, batch_size=16),
-}
 
 
 @pytest.mark.parametrize("step", STEPS)

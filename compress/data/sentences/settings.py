@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from compress.base.config import InputError, did_you_mean
 from compress.data.checkpoints.files import read_json
@@ -39,7 +39,8 @@ FLAGS = {
 """Field of an older pooling configuration -> pooling. Vectors of several are joined in this order."""
 PROMPTED = {"prompt": (), "query_prompt": ("query",), "document_prompt": ("document", "passage", "corpus")}
 """Field of the settings -> names of its prompt in a folder; the default prompt if it has none of them."""
-POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+Pooling = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
+POOLINGS = get_args(Pooling)
 
 
 class Stated(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.data.dataset import Dataset
 from compress.data.point import OperatingPoint
+from compress.data.sentences.settings import Stated
 
 if TYPE_CHECKING:
     import datasets
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 Normalization = Literal["characters", "tokens", "none"]
-Pooling = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 Outcomes = Mapping[str, Sequence[float]]
 USUAL_LENGTH = 128
 IGNORED = -100
 """Label that losses ignore."""
 
 
-class WorkloadView(Protocol):
+class WorkloadView(Stated, Protocol):
     """The part of a workload that tasks use."""
 
     @property
@@ -51,26 +51,6 @@ class WorkloadView(Protocol):
     @property
     def normalization(self) -> "Normalization":
         """Length by which log-likelihoods of choices are divided."""
-
-    @property
-    def pooling(self) -> str | None:
-        """Pooling of a plain encoder."""
-
-    @property
-    def normalize(self) -> bool | None:
-        """Whether vectors of a plain encoder are normalised."""
-
-    @property
-    def prompt(self) -> str | None:
-        """Text before every text."""
-
-    @property
-    def query_prompt(self) -> str | None:
-        """Text before every query."""
-
-    @property
-    def document_prompt(self) -> str | None:
-        """Text before every text that is searched."""
 
     @property
     def for_training(self) -> bool:
