@@ -1,4 +1,4 @@
-"""Encoders: one tiny model of each family goes through every step and comes back equal, or is refused with the reason."""
+"""Encoders: a tiny model of each family goes through every step and comes back equal, or is refused with the reason."""
 
 import copy
 from pathlib import Path
