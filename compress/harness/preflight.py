@@ -73,8 +73,8 @@ def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> No
         gathering.attempt(lambda: _check_weights(source, skeleton))
         known = Known(source, processor, skeleton, examples)
         for recipe in recipes:
-            gathering.attempt(partial(_rehearse, recipe, known, torch_device(device)))
-            gathering.attempt(partial(_by_layers, recipe, source, torch_device(device)))
+            if gathering.attempt(partial(_by_layers, recipe, source, torch_device(device))):
+                gathering.attempt(partial(_rehearse, recipe, known, torch_device(device)))
     gathering.end()
 
 
@@ -192,12 +192,13 @@ def _rehearse(recipe: Recipe, known: Known, device: "torch.device") -> None:
         raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
 
-def _by_layers(recipe: Recipe, source: Source, device: "torch.device") -> None:
-    """Raise InputError if a recipe demands to be made layer by layer, and a step or the model cannot be."""
+def _by_layers(recipe: Recipe, source: Source, device: "torch.device") -> bool:
+    """Return True. Raises InputError if a recipe demands layer by layer, and a step or the model cannot be made so."""
     from compress.harness import streaming
 
     if recipe.memory == "layers":
         streaming.check(recipe, source, device)
+    return True
 
 
 def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> list[str]:

@@ -95,15 +95,15 @@ def refusals(recipe: Recipe, source: Source, device: torch.device) -> Iterator[s
         yield f"runtime {recipe.runtime} exports the whole model as a graph"
     for index, step in enumerate(recipe.steps):
         for part in step.parts if isinstance(step, Layers) else (step,):
-            for reason in (*_step_refusals(part, recipe.runtime), *_half_refusals(part, recipe, source)):
+            for reason in (*_step_refusals(part, recipe), *_half_refusals(part, recipe, source)):
                 yield f"steps.{index}: {reason}"
 
 
-def _step_refusals(step: Any, runtime: str) -> Iterator[str]:
+def _step_refusals(step: Any, recipe: Recipe) -> Iterator[str]:
     if step.method == "distill":
         yield "distill trains the whole model"
     if step.method == "quantize":
-        row = _row(step, runtime)
+        row = _row(step, recipe)
         if row.runtime in GRAPH_RUNTIMES:
             yield f"{row.format} through {row.backend} exports the whole model as a graph; set another backend"
     if step.method == "prune" and step.structure in ("hidden", "channels"):
@@ -119,17 +119,20 @@ def _step_refusals(step: Any, runtime: str) -> Iterator[str]:
         yield "lowrank allocation shared needs gradients of the whole model"
 
 
-def _row(step: Quantize, runtime: str) -> Row:
-    """Return the combination of format, backend and runtime that a step uses on the CPU."""
-    request = {"bits": step.bits, "format": step.wanted_format, "backend": step.wanted_backend}
-    return choose(**request, runtime=runtime, device="cpu")  # type: ignore[arg-type]
+def _row(step: Quantize, recipe: Recipe) -> Row:
+    """Return the combination of format, backend and runtime that a step uses on the CPU, or would use with a graph."""
+    request: dict[str, Any] = {"bits": step.bits, "format": step.wanted_format, "backend": step.wanted_backend}
+    try:
+        return choose(**request, runtime=runtime_of(recipe), device="cpu", with_cache=True)
+    except InputError:
+        return choose(**request, runtime=recipe.runtime, device="cpu", with_cache=True)
 
 
 def _half_refusals(step: Any, recipe: Recipe, source: Source) -> Iterator[str]:
     """Yield why a library cannot quantize weights stored in half precision: it would pack them for inputs in fp32."""
     if step.method != "quantize" or any(other.method == "cast" for other in recipe.steps):
         return
-    row = _row(step, recipe.runtime)
+    row = _row(step, recipe)
     held = _headers(source)
     half = held is not None and any(t.dtype in ("F16", "BF16") for t in held.tensors.values())
     if half and row.backend != "torch":

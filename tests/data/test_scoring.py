@@ -236,8 +236,8 @@ def labelled(*labels: Any) -> dict[str, Any]:
     return {"choices": {"text": ["blue", "made of stone"], "label": list(labels)}}
 
 
-@pytest.mark.parametrize("gold", [1, "1"])
-@pytest.mark.parametrize(("labels", "right"), [(("1", "2"), 0), ((1, 2), 0), (("0", "1"), 1)])
+@pytest.mark.parametrize("gold", [1, "1", 1.0])
+@pytest.mark.parametrize(("labels", "right"), [(("1", "2"), 0), ((1, 2), 0), (("0", "1"), 1), ((-1, 1), 1)])
 def test_labels_name_choices_as_numbers_or_text(
     gold: Any, labels: tuple[Any, Any], right: int, model: Path, tmp_path: Path
 ) -> None:
@@ -246,11 +246,18 @@ def test_labels_name_choices_as_numbers_or_text(
     assert found.outcomes["reference"] == [right, right]
 
 
+def test_minus_one_is_an_answer_where_it_is_a_label(model: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "test.jsonl", [{"query": "The sky is", "gold": -1, **labelled(-1, 1)}] * 2)
+    found, _, _ = evaluated(workload("multiple-choice", model, data))
+    assert found.outcomes["reference"] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "task, row, problem",
     [
         ("multiple-choice", {"gold": None}, "it has no answer"),
         ("multiple-choice", {"gold": -1}, "it has no answer"),
+        ("multiple-choice", {"gold": float("nan")}, "it has no answer"),
         ("multiple-choice", {"gold": 2}, "the answer 2 names none of its 2 choices; expected 0 to 1"),
         ("multiple-choice", {"choices": ["blue", " "]}, "a choice is empty"),
         ("multiple-choice", {"choices": ["blue"]}, "the choices are not a list of two and more texts"),

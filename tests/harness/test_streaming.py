@@ -28,6 +28,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "hqq": [{**GPTQ, "rounding": "hqq"}],
     "awq": [{**GPTQ, "rounding": "nearest", "scaling": "awq"}],
     "awq and gptq": [{**GPTQ, "scaling": "awq"}],
+    "int8": [{"method": "quantize", "bits": 8}],
     "smoothquant": [
         {"method": "quantize", "bits": 8, "scaling": "smoothquant", "backend": "torchao", "calibration_examples": 6}
     ],
@@ -157,18 +158,21 @@ def test_what_needs_the_whole_model_is_refused_with_the_reason(tmp_path: Path) -
         ([{"method": "distill"}], "distill trains the whole model"),
     ):
         assert f"little memory layers: steps.0: {reason}; use memory whole" in refused(steps, tmp_path / "a")
-    eight = [{"method": "quantize", "bits": 8}]
-    message = refused(eight, tmp_path / "a", runtime="auto")
-    assert "exports the whole model as a graph" in message
+    eight = {"method": "quantize", "bits": 8}
+    for backend, runtime in (("openvino", "auto"), ("torch", "openvino")):
+        group = {"group_size": 32, "symmetric": True} if backend == "torch" else {}
+        message = refused([{**eight, "backend": backend, **group}], tmp_path / "a", runtime=runtime)
+        assert "exports the whole model as a graph" in message and "does not exist" not in message
     half = refused([CASES["nf4"][0]], tmp_path / "a", made_models.llama().half())
     assert "bitsandbytes packs weights for fp32 inputs, and the model is stored in half precision" in half
 
 
-def test_auto_runs_what_is_made_layer_by_layer_in_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [GPTQ, {"method": "quantize", "bits": 8}], ids=["gptq", "int8"])
+def test_auto_runs_what_is_made_layer_by_layer_in_torch(step: dict[str, Any], tmp_path: Path) -> None:
     source = streams.source(tmp_path, made_models.llama())
-    recipe = streams.recipe([GPTQ], "layers", runtime="auto")
+    recipe = streams.recipe([step], "layers", runtime="auto")
     preflight.check([recipe], source)
-    folder = streams.made(tmp_path, source, [GPTQ], "layers", runtime="auto")
+    folder = streams.made(tmp_path, source, [step], "layers", runtime="auto")
     model, _ = transform.load(folder)
     ids = torch.tensor([[5, 6, 7]])
     assert torch.isfinite(model(input_ids=ids).logits).all()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from compress.analysis.metrics import lm_eval_task
 from compress.base.config import InputError
@@ -153,11 +154,45 @@ def test_nulls_are_refused_where_the_harness_would_write_none(
     assert problem in str(error.value) and "example 0" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "prompt", ["{% if hint is not none %}{{hint + 1}}{% endif %}", "{{hint or ''}}", "{{hint|default('', true)}}"]
+)
+def test_nulls_that_a_template_treats_apart_are_no_problem(prompt: str, tmp_path: Path) -> None:
+    rows = [{"context": "None of us", "continuation": "b", "hint": hint} for hint in (None, 1, None)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    text = CLOZE.replace("{{{{context}}}}", "{{{{context}}}}{prompt}")
+    path = task_file(tmp_path, "guarded", text, tmp_path / "rows.jsonl", prompt)
+    loaded = lm_eval_task.load(lm_eval_task.Asked(str(path)))
+    assert "None" not in loaded.task.doc_to_text(loaded.docs[0]).removeprefix("None of us")
+    path.write_text(text.format(name="unguarded", file=tmp_path / "rows.jsonl", prompt="{{hint}}"))
+    with pytest.raises(InputError, match="example 0: a null is in its context"):
+        lm_eval_task.load(lm_eval_task.Asked(f"{tmp_path}/./guarded.yaml"))
+
+
+def test_a_null_in_the_split_of_few_shot_examples_is_refused(tmp_path: Path) -> None:
+    for name, context in (("test", "a"), ("train", None)):
+        row = {"context": context, "continuation": "b"}
+        (tmp_path / f"{name}.jsonl").write_text(f"{json.dumps(row)}\n" * 3)
+    files = f"test: {tmp_path}/test.jsonl, train: {tmp_path}/train.jsonl"
+    text = CLOZE.replace("test: {file}", files).replace("test_split: test", "test_split: test\nnum_fewshot: 2")
+    path = task_file(tmp_path, "shots", f"{text}training_split: train\n", tmp_path)
+    with pytest.raises(InputError, match="few-shot example 0: a null is in its context"):
+        lm_eval_task.load(lm_eval_task.Asked(str(path)))
+
+
+def test_a_continuation_that_merges_into_its_context_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"context": "Lily went to th", "continuation": "e"}\n')
+    path = task_file(tmp_path, "merged", CLOZE.replace("' '+", ""), tmp_path / "rows.jsonl")
+    processor = transformers.AutoTokenizer.from_pretrained(assets("models", "stories260K"))
+    with pytest.raises(InputError, match="example 0: a continuation has no token of its own"):
+        check_requests(lm_eval_task.load(lm_eval_task.Asked(str(path))), processor, 64)
+
+
 def test_requests_without_a_score_are_refused_before_a_model_is_made(tmp_path: Path) -> None:
     rows = [{"context": "a", "continuation": "b"}, {"context": "", "continuation": "b"}]
     rows += [{"context": "a", "continuation": "long " * 40}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
-    path = task_file(tmp_path, "long", CLOZE.replace("' '+", ""), tmp_path / "rows.jsonl")
+    path = task_file(tmp_path, "long", CLOZE, tmp_path / "rows.jsonl")
     loaded = lm_eval_task.load(lm_eval_task.Asked(str(path)))
     processor = tokenizer()  # its first token opens an empty context
     with pytest.raises(InputError) as error:

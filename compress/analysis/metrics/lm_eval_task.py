@@ -27,6 +27,8 @@ METRICS = {"multiple_choice": ("acc_norm", "acc", "acc_bytes"), "loglikelihood":
 """Output type of a task -> metrics that are right or wrong for each example, most preferred first."""
 NAME = re.compile(r"^task:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 NULL = "<compress:null>"
+WRITTEN = "None"
+"""What a template writes for a null."""
 WITH_BARS = ("lm_eval.api.model", "lm_eval.api.task")
 """Modules of the harness that draw progress bars."""
 INSTALL = "pip install 'compress[lm-eval]'"
@@ -130,23 +132,24 @@ def load(asked: Asked) -> Loaded:
         )
     if asked.metric is not None and asked.metric not in computed:
         raise InputError(f"{asked.place}: the task computes {', '.join(computed)}")
-    if problems := list(_problems(task, docs)):
+    with quiet(), as_input_error(lambda reason: f"{asked.place}: few-shot examples cannot be loaded ({reason})"):
+        shots = list(task.fewshot_docs() or ()) if (task.config.num_fewshot or 0) > 0 else []
+    problems = [] if docs else ["it has no examples"]
+    if problems := [*problems, *_problems(task, docs, "example"), *_problems(task, shots, "few-shot example")]:
         more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
         raise InputError(f"{asked.place}: {'; '.join(problems[:6])}{more}")
     return Loaded(name, asked.metric or computed[0], tasks, task, docs, version("lm-eval"))
 
 
-def _problems(task: Any, docs: list[Any]) -> Iterator[str]:
-    """Yield why examples of a task have no score that means anything, one sentence for each."""
-    if not docs:
-        yield "it has no examples"
+def _problems(task: Any, docs: list[Any], kind: str) -> Iterator[str]:
+    """Yield why examples of a task have no score, or no answer, that means anything: one sentence for each."""
     for number, doc in enumerate(docs):
         try:
             problem = _problem(task, doc)
         except Exception as error:  # noqa: BLE001 - the templates and functions of a task raise anything
             problem = f"cannot be read ({innermost(error)})"
         if problem is not None:
-            yield f"example {number}: {problem}"
+            yield f"{kind} {number}: {problem}"
 
 
 def _problem(task: Any, doc: Any) -> str | None:
@@ -167,12 +170,24 @@ def _problem(task: Any, doc: Any) -> str | None:
 
 
 def _renders_null(task: Any, doc: Mapping[str, Any]) -> bool:
-    """Return whether a null of an example stands in the texts that the task's templates make of it."""
+    """Return whether a null of an example stands in the texts that the task's templates make of it.
+
+    A template may treat a null apart: the word counts only where it disappears with the null.
+    """
     marked = _marked(doc)
     if marked == doc:
         return False
+    try:
+        others = _rendered(task, marked).count(WRITTEN)
+    except Exception:  # noqa: BLE001 - a template may calculate with what is no null, and raise anything
+        others = repr(marked).count(WRITTEN)
+    return _rendered(task, doc).count(WRITTEN) > others
+
+
+def _rendered(task: Any, doc: Mapping[str, Any]) -> str:
+    """Return the texts that the task's templates make of an example."""
     made = [
-        render(marked)
+        render(doc)
         for template, render in (
             (task.config.doc_to_text, task.doc_to_text),
             (task.config.doc_to_target, task.doc_to_target),
@@ -180,7 +195,7 @@ def _renders_null(task: Any, doc: Mapping[str, Any]) -> bool:
         )
         if isinstance(template, str)
     ]
-    return NULL in repr(made)
+    return repr(made)
 
 
 def _marked(value: Any) -> Any:

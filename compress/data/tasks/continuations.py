@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
+UNSCORED = "a continuation has no token of its own"
 UNOPENED = "the context is empty, and the tokenizer has neither a first token (BOS) nor an end token (EOS)"
 
 
@@ -68,7 +69,7 @@ def _encoded(
     """Return the tokens with a first one, cut on the left to `max_length`; or the reason why nothing can be scored."""
     scored = whole[len(context) :]
     if not scored:
-        return "a continuation has no token of its own"
+        return UNSCORED
     first = list(prefix) or ([] if context else opening(processor))
     if not first and not context:
         return UNOPENED
@@ -81,8 +82,10 @@ def _encoded(
 def fitted(context: Sequence[int], scored: Sequence[int], first: int, max_length: int) -> Encoded:
     """Return the tokens of a row, at most `max_length`: the context keeps its `first` tokens and its end.
 
-    Raises InputError if the continuation leaves no place for one token of context.
+    Raises InputError if the continuation has no token, or leaves no place for one token of context.
     """
+    if not scored:
+        raise InputError(UNSCORED)
     room = max_length - len(scored)
     if room < max(1, first):
         raise InputError(f"a continuation is longer than max_length {max_length} tokens, so its context has no place")

@@ -8,6 +8,7 @@ number from 0, or the label of a choice if they have labels: {text: [...], label
 timing, an example is the context with its right answer.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice, pairwise
@@ -103,7 +104,12 @@ def _read(text: Any, choices: Any, answer: Any) -> Question | str:
         return "the choices are not a list of two and more texts"
     if any(not choice.strip() for choice in choices):
         return "a choice is empty (the continuation has nothing to score)"
-    if answer in (None, "", -1):
+    if isinstance(answer, float) and math.isnan(answer):
+        answer = None
+    if isinstance(answer, float) and answer.is_integer():  # a table with a null has no other numbers
+        answer = int(answer)
+    is_hidden = answer == -1 and str(answer) not in map(str, labels)
+    if answer in (None, "") or is_hidden:
         return "it has no answer (null, an empty text, or -1 as in hidden test sets); use a split with answers"
     if labels:
         named = [str(label) for label in labels]  # the labels 1 and "1" are one

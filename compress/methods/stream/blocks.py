@@ -174,5 +174,6 @@ def empty(parameters: Iterable[nn.Parameter]) -> None:
     """Take the memory from parameters, which stay the same objects on the meta device."""
     for parameter in parameters:
         if not parameter.is_meta:
-            hollow = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
+            plain = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")  # of a packed one too
+            hollow = nn.Parameter(plain, requires_grad=parameter.requires_grad)
             torch.utils.swap_tensors(parameter, hollow)

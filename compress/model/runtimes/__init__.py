@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IN_LLAMA_CPP = "llama.cpp: keys and values in fp16; inputs of quantized products rounded to 8 bits"
 IN_GENAI = "onnxruntime-genai: keys and values in fp32; inputs of quantized products rounded to 8 bits"
+IN_BF16 = "openvino: computed in bf16, which this CPU supports natively"
 MAY_ROUND = "tensorrt: fp32 products may be computed in TF32, which TensorRT allows by default"
 
 
@@ -54,13 +55,12 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     if resolved == "openvino":
         from compress.model.runtimes.openvino import converted
 
-        note = "openvino: computed in bf16, which this CPU supports natively" if computes_bf16(bundle.device) else None
-        notes = (*bundle.notes, *([note] if note else []))
+        notes = (*bundle.notes, *([IN_BF16] if computes_bf16(bundle.device) else []))
         if not task_of(bundle.task).generates:
             return replace(bundle, model=converted(checked(bundle, resolved)).eval(), runtime=resolved, notes=notes)
         with_cache = checked_with_cache(bundle).eval()
         integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
-        notes = (*notes, *_remarks(bundle, with_cache))
+        notes = (*bundle.notes, *_remarks(bundle, with_cache))
         return replace(bundle, model=with_cache, runtime=resolved, notes=notes, integers=integers)
     if resolved == "llama.cpp":
         from compress.model.runtimes.llama_check import checked_in_llama_cpp
@@ -82,8 +82,8 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
 
 def _remarks(bundle: Bundle, graph: GraphModel) -> tuple[str, ...]:
     """Return remarks on the numbers that a graph computes in, beside those of its weights."""
-    remark = rounded_inputs(bundle, graph)
-    return (remark,) if remark else ()
+    in_bf16 = IN_BF16 if graph.kind == "openvino" and computes_bf16(bundle.device) else None
+    return tuple(filter(None, (in_bf16, rounded_inputs(bundle, graph))))
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""Grouped layers in OpenVINO graphs: the very integers, expanded inside the product by the runtime's own kernels.
+"""Grouped layers in OpenVINO graphs: the very integers, multiplied by the runtime's own kernels.
 
     ints [out, groups, group] --> float --> - zero --> * scale --> [out, in] --> product
                                                                     input * (1 / input_scale) --^
