@@ -24,6 +24,7 @@ from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
+TEMPLATES = ("a photo of a {}.",)
 OF_SOME_TASKS = (
     "windows",
     "stride",
@@ -32,6 +33,8 @@ OF_SOME_TASKS = (
     "normalize",
     "prompt",
     "threshold",
+    "classes",
+    "templates",
     "doc_stride",
     "longest_answer",
     "null_threshold",
@@ -77,6 +80,11 @@ class Workload(Config):
     """Sentence similarity: text before every text, such as "query: "; unset: the default prompt of the model."""
     for_training: bool = Field(default=False, exclude_if=lambda value: not value, json_schema_extra={"internal": True})
     """Whether the examples are those of training and calibration, which need no answers for some tasks."""
+    classes: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Zero-shot image classification: names of the classes, in the order of the data's numbers; unset: those of the
+    data."""
+    templates: tuple[str, ...] = Field(default=TEMPLATES, exclude_if=lambda value: value == TEMPLATES)
+    """Zero-shot image classification: texts of a class, with {} for its name; their embeddings are averaged."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, exclude_if=lambda value: value == 0.5)
     """Multi-label classification: a label is predicted if its sigmoid is larger."""
     doc_stride: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = Field(
@@ -110,6 +118,26 @@ class Workload(Config):
     @classmethod
     def _name_is_a_folder_name(cls, value: str) -> str:
         return check_name(value, "workload")
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(value) < 2:
+            raise ValueError(f"{len(value)} names; expected the names of two or more classes")
+        if value is not None and not all(name.strip() for name in value):
+            raise ValueError("an empty name; expected the name of every class, as a text names it")
+        if value is not None and (twice := [name for name in value if value.count(name) > 1]):
+            raise ValueError(f"{twice[0]!r} occurs twice; expected one name for each class")
+        return value
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_take_a_name(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError('no templates; expected texts such as "a photo of a {}."')
+        if lacking := [template for template in value if template.count("{}") != 1]:
+            raise ValueError(f'{lacking[0]!r}: expected one {{}} for the class name, such as "a photo of a {{}}."')
+        return value
 
     @model_validator(mode="after")
     def _points_fit(self) -> "Workload":

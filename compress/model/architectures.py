@@ -92,6 +92,20 @@ _OPT = Architecture(
     head_size="head_dim",
     head_count="num_heads",
 )
+_CLIP = Architecture(
+    layers="encoder.layers",
+    depth="num_hidden_layers",
+    ffn_in=("mlp.fc1",),
+    ffn_out="mlp.fc2",
+    ffn_width="intermediate_size",
+    attention="self_attn",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    output="self_attn.out_proj",
+    head_size="head_dim",
+    head_count="num_heads",
+)
 INTERLEAVED = "query, key and value are one matrix, interleaved head by head"
 FUSED = "query, key and value are one matrix with parts of different widths"
 GATED = "gate and projection are one matrix, of which both halves would have to be cut alike"
@@ -154,6 +168,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         config_heads=("num_attention_heads",),
         hidden="hidden_size",
     ),
+    "clip_vision_model": _CLIP,
+    "siglip_vision_model": _CLIP,
     "gpt2": Architecture(
         layers="h",
         depth="n_layer",

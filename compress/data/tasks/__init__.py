@@ -21,6 +21,7 @@ TASKS: dict[str, str] = {
     "multi-label-classification": "compress.data.tasks.multi_label_classification",
     "text-ranking": "compress.data.tasks.text_ranking",
     "question-answering": "compress.data.tasks.question_answering",
+    "zero-shot-image-classification": "compress.data.tasks.zero_shot_image_classification",
 }
 """Name -> module, whose `TASK` declares the task."""
 

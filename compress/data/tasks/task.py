@@ -69,6 +69,14 @@ class WorkloadView(Protocol):
         """Whether the examples are for training and calibration."""
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, if the data has none."""
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Texts of a class, with {} for its name."""
+
+    @property
     def threshold(self) -> float:
         """Sigmoid above which a label is predicted."""
 
@@ -263,6 +271,9 @@ class Task:
     """configure(config, folder, workload): complete a configuration in place with files beside the weights.
 
     Raises InputError if these and the workload do not describe the model."""
+    derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"]], Path] | None = None
+    """derive(folder, place, workload, load): the folder of the model that is judged, made from the given one and the
+    raw examples of a split, load(split). None: it is the given one. `place` names the model in errors."""
     unusable: Callable[[Any], str] = usable
     """unusable(model): why a model in memory, of one of the task's classes, cannot be used; empty if it can."""
     write_beside: Callable[[Any, Path], None] = nothing_more
