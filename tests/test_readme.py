@@ -27,6 +27,7 @@ from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 from tests.similar import write_similar
 from tests.tagged import write_tagged
+from tests.zero_shot import trained, write_zero_shot
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
@@ -149,6 +150,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_asked(place / "asked")
     (place / "asked" / "model").rename(place / "my-reader")
     (place / "asked" / "data").rename(place / "my-questions")
+    write_zero_shot(place / "colours", "clip", trained("clip"))
+    (place / "colours" / "model").rename(place / "my-clip")
+    (place / "colours" / "data").rename(place / "my-colours")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

@@ -112,13 +112,13 @@ def write_colours(folder: Path, train: Any = None, test: Any = None) -> Path:
     return folder
 
 
-def write_zero_shot(folder: Path, kind: str = "clip", model: Any = None, test: Any = None, **changes: Any) -> Path:
+def write_zero_shot(folder: Path, kind: str = "clip", whole: Any = None, test: Any = None, **changes: Any) -> Path:
     """A folder with a model, data and `colours.yaml`; returns the path of the workload file."""
     from ruamel.yaml import YAML
 
     if not (folder / "model").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_towers(folder / "model", kind, model)
+        write_towers(folder / "model", kind, whole)
     write_colours(folder / "data", test=test)
     plain: dict[str, Any] = {
         "task": "zero-shot-image-classification",

@@ -12,7 +12,7 @@ from compress.base.errors import as_input_error
 from compress.data import checkpoints, configuration
 from compress.data.bad_rows import BadRows
 from compress.data.checkpoints.folder import unknown_tokenizer
-from compress.data.locate import architecture_problem, folder_of
+from compress.data.locate import architecture_problem, downloaded, folder_of
 from compress.data.source import Source, Split
 from compress.data.tasks import task_of
 from compress.data.tasks.task import untouched
@@ -71,6 +71,19 @@ def student_config(location: str, workload: Workload | None, task: str) -> Any:
         local = folder if folder.exists() else hub.with_side_files(location, hub.commit(location, "model", None))
         task_of(task).configure(config, local, workload)
     return config
+
+
+def student_location(location: str, task: str, config: Any) -> str:
+    """Return the location from which a student is loaded: for some tasks a folder made from it, as the teacher was."""
+    from compress.data import hub
+
+    derive = task_of(task).derive_like
+    if derive is None:
+        return location
+    place, folder = f"model {location}", Path(location)
+    if not folder.exists():
+        folder = downloaded(location, hub.commit(location, "model", None), place)
+    return str(derive(folder, place, config))
 
 
 def _with_side_files(source: Source) -> Path | None:

@@ -73,7 +73,9 @@ def _derived(workload: Workload, model: str, commit: str | None, data: str, data
         return model
     from compress.data import tables
 
-    folder = Path(model) if commit is None else _downloaded(model, commit, place, workload)
+    folder = Path(model) if commit is None else downloaded(model, commit, place)
+    if commit is not None and (problems := _model_problems(folder, workload, model)):
+        raise InputError(problems)
     found = Source(workload, model, data, "", {"dataset_revision": data_commit})
 
     def load(split: Split) -> "datasets.Dataset":
@@ -83,7 +85,7 @@ def _derived(workload: Workload, model: str, commit: str | None, data: str, data
     return model if made == folder else str(made.resolve())
 
 
-def _downloaded(model: str, commit: str, place: str, workload: Workload) -> Path:
+def downloaded(model: str, commit: str, place: str) -> Path:
     """Return the cache folder of a hub model with its weights, settings and tokenizer."""
     from compress.data import hub
 
@@ -91,8 +93,6 @@ def _downloaded(model: str, commit: str, place: str, workload: Workload) -> Path
     folder = hub.fetched(model, commit) or hub.cached(model, commit)
     if folder is None or not is_whole(folder):
         raise InputError(f"{place}: its weights are not on this machine, and the hub cannot be reached; {hub.WAYS_OUT}")
-    if problems := _model_problems(folder, workload, model):
-        raise InputError(problems)
     return folder
 
 

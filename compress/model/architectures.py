@@ -25,8 +25,8 @@ class Architecture:
     """Projections from hidden to feed-forward width; two if one of them is a gate."""
     ffn_out: str
     """Projection back."""
-    ffn_width: str
-    """Config field: feed-forward width."""
+    ffn_width: str | None
+    """Config field: feed-forward width; None if it is also the width of a part that is no layer."""
     attention: str
     """The module that splits projections into heads."""
     query: str
@@ -169,7 +169,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         hidden="hidden_size",
     ),
     "clip_vision_model": _CLIP,
-    "siglip_vision_model": _CLIP,
+    "siglip_vision_model": replace(
+        _CLIP,
+        ffn_width=None,  # its pooling head is as wide
+        refused={"prune hidden": "query, key and value of its pooling head are one matrix"},
+    ),
     "gpt2": Architecture(
         layers="h",
         depth="n_layer",

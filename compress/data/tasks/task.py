@@ -274,6 +274,8 @@ class Task:
     derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"]], Path] | None = None
     """derive(folder, place, workload, load): the folder of the model that is judged, made from the given one and the
     raw examples of a split, load(split). None: it is the given one. `place` names the model in errors."""
+    derive_like: Callable[[Path, str, Any], Path] | None = None
+    """derive_like(folder, place, config): the same for a student, as the teacher's configuration states."""
     unusable: Callable[[Any], str] = usable
     """unusable(model): why a model in memory, of one of the task's classes, cannot be used; empty if it can."""
     write_beside: Callable[[Any, Path], None] = nothing_more

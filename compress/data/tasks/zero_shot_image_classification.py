@@ -7,7 +7,7 @@ What is judged, measured, exported and compressed is the vision tower with the s
 exclude texts, and steps leave the text side as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ from compress.base.config import InputError
 from compress.data.tasks import image_classification
 from compress.data.tasks.labels import NAME_THEM
 from compress.data.tasks.task import Task, WorkloadView
-from compress.data.zero_shot.families import TWO_TOWERS, WITHOUT_TEXTS
+from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, WITHOUT_TEXTS
 
 if TYPE_CHECKING:
     import datasets
 
 NAME_HERE = "name the classes as the data does (classes in the workload)"
+MOST_SHOWN = 3
 TEMPLATE_LINE = 'templates: ["a photo of a {}."]  # texts of a class; several are averaged'
 
 
@@ -44,6 +45,13 @@ def derive(folder: Path, place: str, workload: WorkloadView, load: Any) -> Path:
     return texts.derive(folder, place, workload, load)
 
 
+def derive_like(folder: Path, place: str, config: Any) -> Path:
+    """Return the same for a student, with the classes and templates of the teacher's configuration."""
+    from compress.data.zero_shot import texts
+
+    return texts.derive_like(folder, place, config)
+
+
 def unusable(model: Any) -> str:
     """Return why a model in memory cannot be used: it has no embeddings of classes."""
     if hasattr(model, "class_embeddings"):
@@ -57,9 +65,22 @@ def unusable(model: Any) -> str:
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
     """Return examples with pixel_values (float32 [channels, height, width]) and labels."""
     try:
-        return image_classification.prepare(raw, processor, workload, config)
+        examples = image_classification.prepare(raw, processor, workload, config)
     except InputError as error:
         raise InputError(problem.replace(NAME_THEM, NAME_HERE) for problem in error.problems) from None
+    notes = (described(config.num_labels, getattr(config, TEMPLATES, ())), examples.info.description)
+    examples.info.description = "; ".join(filter(None, notes))
+    return examples
+
+
+def described(classes: int, templates: Sequence[str]) -> str:
+    """Return a note on the texts that were encoded, and on what steps change."""
+    count = f"{len(templates)} templates" if len(templates) > 1 else "1 template"
+    shown = ", ".join(map(repr, templates[:MOST_SHOWN])) + (" ..." if len(templates) > MOST_SHOWN else "")
+    return (
+        f"{classes} classes x {count} ({shown}): their texts were encoded once by the text tower, whose embeddings are "
+        "stored; steps change the vision tower only"
+    )
 
 
 def lines(folder: Path) -> list[str]:
@@ -71,12 +92,14 @@ TASK = replace(
     image_classification.TASK,
     name="zero-shot-image-classification",
     auto_model="AutoModelForZeroShotImageClassification",
+    auto_processor="AutoProcessor",
     architectures=("CLIPModel", "SiglipModel", "ForZeroShotImageClassification"),
     pipeline_tag="zero-shot-image-classification",
     prepare=prepare,
     fits=fits,
     auto=auto,
     derive=derive,
+    derive_like=derive_like,
     unusable=unusable,
     lines=lines,
     settings=("classes", "templates"),

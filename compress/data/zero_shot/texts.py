@@ -19,21 +19,20 @@ from compress.data.cached import made_once
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import image_classification
 from compress.data.tasks import texts as tokenizers
+from compress.data.tasks.class_names import class_names as names_of
 from compress.data.tasks.labels import require_column, text_of
 from compress.data.tasks.task import WorkloadView
-from compress.data.zero_shot.families import TWO_TOWERS
+from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS
 
 if TYPE_CHECKING:
     import datasets
     import torch
 
 Load = Callable[[Any], "datasets.Dataset"]
-FIELD = "zero_shot_templates"
-"""Field of a configuration with the templates of the texts."""
 BATCH = 64
 """Texts that are encoded together."""
 SOME = 6
-LEFT_ALONE = "steps change the vision tower only"
+REMEDY = "save it beside the model: AutoProcessor.from_pretrained(its origin).save_pretrained(this folder)"
 
 
 def derive(folder: Path, place: str, workload: WorkloadView, load: Load) -> Path:
@@ -41,42 +40,72 @@ def derive(folder: Path, place: str, workload: WorkloadView, load: Load) -> Path
 
     `load` returns the raw examples of a split. Raises InputError without class names, or if texts cannot be encoded.
     """
+    if not _reads_texts(folder):
+        _check_made(folder, place, workload)
+        return folder
+    return encoded(folder, place, class_names(workload, load), workload.templates)
+
+
+def _check_made(folder: Path, place: str, workload: WorkloadView) -> None:
+    """Raise InputError if a model without text tower was made for other classes than the workload names."""
+    config = checkpoints.config_of(folder)[0] or {}
+    names = [str(name) for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
+    if workload.classes is not None and list(workload.classes) != names:
+        raise InputError(
+            f"{place}: has no text tower, and was made for the classes {_listed(names)}; remove classes from the "
+            "workload, or give the model with both towers"
+        )
+
+
+def derive_like(folder: Path, place: str, config: Any) -> Path:
+    """Return the same for another model, with the classes and templates of a configuration."""
+    if not _reads_texts(folder):
+        return folder
+    return encoded(folder, place, names_of(config), getattr(config, TEMPLATES))
+
+
+def _reads_texts(folder: Path) -> bool:
+    """Return whether a folder holds a model with a text tower."""
     config, _ = checkpoints.config_of(folder)
-    config = config or {}
-    if config.get("model_type") not in TWO_TOWERS:
-        return folder  # made before, or refused by its architecture
-    names, templates = class_names(workload, load), tuple(workload.templates)
-    if (form := stored_format(config)) is not None:
+    return config is not None and config.get("model_type") in TWO_TOWERS
+
+
+def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[str]) -> Path:
+    """Return the folder of the vision tower with the embeddings of these classes, made now if needed."""
+    config, _ = checkpoints.config_of(folder)
+    if (form := stored_format(config or {})) is not None:
         raise InputError(f"{place}: its weights are stored in {form}, which this task does not read; {UNQUANTIZED}")
-    key = digest([content_hash(folder), names, templates])
+    key = digest([content_hash(folder), list(names), list(templates)])
     made = made_once(
         cache_folder() / f"zero-shot-{key}",
         f"the embeddings of {len(names)} classes for {folder.name}",
         lambda target: (target / "config.json").is_file() and (target / "model.safetensors").is_file(),
         lambda target: _make(folder, place, names, templates, target),
     )
-    say(f"{place}: {described(names, templates)}; {LEFT_ALONE}, stored in {made}")
+    say(f"{place}: its vision tower, with the embeddings of {len(names)} classes, is cached in {made}")
     return made
-
-
-def described(names: Sequence[str], templates: Sequence[str]) -> str:
-    """Return how many texts were encoded, and from what."""
-    shown = ", ".join(repr(each) for each in templates[:2]) + (" ..." if len(templates) > 2 else "")
-    several = f"{len(templates)} templates" if len(templates) > 1 else "1 template"
-    return f"{len(names)} classes x {several} ({shown}) are encoded once by its text tower"
 
 
 def class_names(workload: WorkloadView, load: Load) -> list[str]:
     """Return the names of the classes, in the order of the model's outputs. Raises InputError without any."""
+    raw, column = load("test"), workload.dataset.label
+    named = workload.classes is not None or hasattr(raw.features.get(column), "names")
+    train = None if named or workload.dataset.train is None else load("train")
+    try:
+        return _names(raw, train, workload)
+    except InputError as error:
+        raise InputError(f"dataset {workload.dataset.path}: {problem}" for problem in error.problems) from None
+
+
+def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: WorkloadView) -> list[str]:
     column, given = workload.dataset.label, workload.classes
-    raw = load("test")
     require_column(raw, column, "label")
     own = getattr(raw.features[column], "names", None)
     if given is not None:
         if own is not None and len(own) != len(given):
             raise InputError(f"classes: {len(given)} names, but the data has {len(own)} ({_listed(own)})")
         return list(given)
-    names = list(map(str, own)) if own is not None else _in_data(raw, column, workload, load)
+    names = list(map(str, own)) if own is not None else _in_column(raw, train, column)
     blank = [number for number, name in enumerate(names) if not name.strip()]
     if blank:
         raise InputError(f"label column {column!r}: class {blank[0]} has an empty name; set classes to all names")
@@ -87,18 +116,15 @@ def class_names(workload: WorkloadView, load: Load) -> list[str]:
     return names
 
 
-def _in_data(raw: "datasets.Dataset", column: str, workload: WorkloadView, load: Load) -> list[str]:
-    """Return the names in a column of text, of all splits, in alphabetical order."""
-    values = [*raw[column]]
-    if workload.dataset.train is not None:
-        train = load("train")
-        values += [*train[column]] if column in train.column_names else []
+def _in_column(raw: "datasets.Dataset", train: "datasets.Dataset | None", column: str) -> list[str]:
+    """Return the names in a column of text, of both splits, in alphabetical order."""
+    values = [*raw[column], *(train[column] if train is not None and column in train.column_names else ())]
     names = sorted({text_of(value) for value in values if value is not None})
     if all(isinstance(value, str) for value in values) and not all(name.lstrip("+-").isdigit() for name in names):
         return names
     raise InputError(
-        f"label column {column!r}: holds {_listed(names)}, and no class names, which the texts need; set classes in the "
-        "workload to the names, in the order of the numbers, such as classes: [cat, dog]"
+        f"label column {column!r}: holds {_listed(names)}; numbers are no names, which the texts need; set classes in "
+        "the workload to the names, in the order of the numbers, such as classes: [cat, dog]"
     )
 
 
@@ -115,7 +141,7 @@ def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[st
 
     quiet_when_piped()
     whole, tokenizer = _whole(folder, place), _tokenizer(folder, place)
-    with as_input_error(lambda reason: f"{place}: its image processor cannot be loaded ({reason})"):
+    with as_input_error(lambda reason: f"{place}: its image processor cannot be loaded ({reason}); {REMEDY}"):
         processor = image_classification.load_processor(str(folder))
     try:
         vectors = embeddings(whole, tokenizer, names, templates)
@@ -125,7 +151,7 @@ def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[st
         config = without_texts(whole.config)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: number for number, name in enumerate(names)}
-    setattr(config, FIELD, list(templates))
+    setattr(config, TEMPLATES, list(templates))
     model = ZeroShotClassifier.from_config(config)
     state = {**whole.state_dict(), "class_embeddings": vectors}
     with torch.no_grad():
@@ -153,8 +179,7 @@ def _whole(folder: Path, place: str) -> Any:
 
 def _tokenizer(folder: Path, place: str) -> Any:
     """Return the tokenizer of the text tower."""
-    remedy = "save it beside the model: AutoTokenizer.from_pretrained(its origin).save_pretrained(this folder)"
-    with as_input_error(lambda reason: f"{place}: the tokenizer of its text tower cannot be loaded ({reason}); {remedy}"):
+    with as_input_error(lambda reason: f"{place}: the tokenizer of its text tower cannot be loaded ({reason}); {REMEDY}"):
         return tokenizers.load_processor(str(folder), local_files_only=True)
 
 
