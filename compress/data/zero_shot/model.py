@@ -24,6 +24,8 @@ from compress.data.zero_shot.families import TWO_TOWERS, WITHOUT_TEXTS
 class CLIPForZeroShotImageClassification(CLIPVisionModelWithProjection):
     """A CLIP model for fixed classes."""
 
+    class_embeddings: torch.Tensor
+    logit_scale: torch.Tensor
     _keys_to_ignore_on_load_unexpected = [r"^text_model\.", r"^text_projection\.", r"\.position_ids$"]
 
     def __init__(self, config: Any) -> None:
@@ -42,6 +44,9 @@ class SiglipForZeroShotImageClassification(SiglipPreTrainedModel):
     """A SigLIP model for fixed classes."""
 
     config: SiglipVisionConfig
+    class_embeddings: torch.Tensor
+    logit_scale: torch.Tensor
+    logit_bias: torch.Tensor
     base_model_prefix = "vision_model"
     main_input_name = "pixel_values"
     input_modalities = ("image",)

@@ -79,7 +79,7 @@ def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[
     made = made_once(
         cache_folder() / f"zero-shot-{key}",
         f"the embeddings of {len(names)} classes for {folder.name}",
-        lambda target: (target / "config.json").is_file() and (target / "model.safetensors").is_file(),
+        lambda target: (target / "config.json").is_file() and any(target.glob("*.safetensors")),
         lambda target: _make(folder, place, names, templates, target),
     )
     say(f"{place}: its vision tower, with the embeddings of {len(names)} classes, is cached in {made}")
@@ -118,8 +118,9 @@ def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: 
 
 def _in_column(raw: "datasets.Dataset", train: "datasets.Dataset | None", column: str) -> list[str]:
     """Return the names in a column of text, of both splits, in alphabetical order."""
-    values = [*raw[column], *(train[column] if train is not None and column in train.column_names else ())]
-    names = sorted({text_of(value) for value in values if value is not None})
+    given = [*raw[column], *(train[column] if train is not None and column in train.column_names else ())]
+    values = [value for value in given if value is not None]
+    names = sorted(set(map(text_of, values)))
     if all(isinstance(value, str) for value in values) and not all(name.lstrip("+-").isdigit() for name in names):
         return names
     raise InputError(
