@@ -26,11 +26,11 @@ class Source:
 
     @property
     def model_commit(self) -> str | None:
-        """The commit from which the hub's model is loaded; None for a folder, also one that was made from a hub model."""
+        """The commit from which a hub model is loaded; None for a folder, also one made from a hub model."""
         return None if ORIGIN in self.resolved else self.resolved["model_revision"]
 
     @property
     def place(self) -> str:
-        """The workload and its model as named in errors; an adapter, or what a model was made from, by its own place."""
+        """The workload and its model as named in errors; a model that was made from another one by that one."""
         given = self.resolved.get("adapter") or self.resolved.get(ORIGIN) or self.model
         return f"{self.workload.name} model {given}"

@@ -135,7 +135,7 @@ def test_numbers_take_their_names_from_the_workload(tmp_path: Path) -> None:
 def test_the_workloads_names_may_replace_those_of_the_data(tmp_path: Path) -> None:
     names = ["the colour red", "the colour green", "the colour blue"]
     model, processor, source = opened(write_zero_shot(tmp_path, classes=names))
-    with pytest.raises(InputError, match="set dataset.labels to ids if both have the same order"):
+    with pytest.raises(InputError, match=r"set dataset.labels to ids if both have the same order"):
         loading.load_examples(source, "test", processor, model.config)
     model, processor, source = opened(write_zero_shot(tmp_path, classes=names, dataset={"labels": "ids"}))
     assert loading.load_examples(source, "test", processor, model.config)["labels"] == pictures(60, 2)[1]
@@ -162,7 +162,9 @@ def test_pictures_of_other_modes_become_rgb(tmp_path: Path) -> None:
     given = {"gray": rgb.convert("L"), "alpha": alpha, "palette": rgb.convert("P"), "rgb": rgb}
     rows = {"image": [{"bytes": encoded(each), "path": None} for each in given.values()], "label": [0, 1, 2, 0]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLOURS))})
-    model, processor, source = opened(write_zero_shot(tmp_path, test=datasets.Dataset.from_dict(rows, features=features)))
+    model, processor, source = opened(
+        write_zero_shot(tmp_path, test=datasets.Dataset.from_dict(rows, features=features))
+    )
     examples = loading.load_examples(source, "test", processor, model.config)
     loading.check(source, model, processor, examples)
     for number, picture in enumerate((given["gray"].convert("RGB"), rgb, given["palette"].convert("RGB"), rgb)):
@@ -183,7 +185,7 @@ def test_pixels_of_an_unknown_range_are_refused(tmp_path: Path) -> None:
         (tmp_path / "data" / "test" / name).mkdir(parents=True)
         Image.fromarray(np.zeros((8, 8), dtype=np.float32)).save(tmp_path / "data" / "test" / name / "a.tiff")
     model, processor, source = opened(path)
-    with pytest.raises(InputError, match="row 0 .* has pixels of mode F with an unknown range"):
+    with pytest.raises(InputError, match=r"row 0 .* has pixels of mode F with an unknown range"):
         loading.load_examples(source, "test", processor, model.config)
 
 
@@ -243,14 +245,14 @@ def test_a_number_beyond_the_classes_is_refused(tmp_path: Path) -> None:
 def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
     path = write_zero_shot(tmp_path)
     without(tmp_path / "model", "tokenizer.json", "tokenizer_config.json")
-    with pytest.raises(InputError, match="the tokenizer of its text tower cannot be loaded .*save it beside the model"):
+    with pytest.raises(InputError, match=r"tokenizer of its text tower cannot be loaded .*save it beside the model"):
         opened(path)
 
 
 def test_a_missing_image_processor_is_refused(tmp_path: Path) -> None:
     path = write_zero_shot(tmp_path)
     without(tmp_path / "model", "preprocessor_config.json")
-    with pytest.raises(InputError, match="its image processor cannot be loaded .*save it beside the model"):
+    with pytest.raises(InputError, match=r"its image processor cannot be loaded .*save it beside the model"):
         opened(path)
 
 
@@ -266,13 +268,13 @@ def test_a_model_without_its_text_tower_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_text_tower_is_refused(tmp_path: Path) -> None:
     whole = two_towers()
     torch.nn.init.constant_(whole.text_projection.weight, float("nan"))
-    with pytest.raises(InputError, match="embeddings of its class names are not finite"):
+    with pytest.raises(InputError, match=r"embeddings of its class names are not finite"):
         opened(write_zero_shot(tmp_path, whole=whole))
 
 
 def test_a_text_longer_than_its_tower_reads_is_refused(tmp_path: Path) -> None:
     long = "a photo of the the the the the the the {}"
-    with pytest.raises(InputError, match="has 13 tokens, and its text tower reads 12; shorten the template"):
+    with pytest.raises(InputError, match=r"has 13 tokens, and its text tower reads 12; shorten the template"):
         opened(write_zero_shot(tmp_path, templates=[long]))
 
 
@@ -281,7 +283,7 @@ def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
         transformers.CLIPConfig.from_dict({**two_towers().config.to_dict(), "text_config": {
             **two_towers().config.text_config.to_dict(), "vocab_size": 12}})
     )  # fmt: skip
-    with pytest.raises(InputError, match="its text tower knows 12 tokens, but its tokenizer gave token 12"):
+    with pytest.raises(InputError, match=r"its text tower knows 12 tokens, but its tokenizer gave token 12"):
         opened(write_zero_shot(tmp_path, whole=whole))
 
 
@@ -290,7 +292,7 @@ def test_a_processor_in_one_file_is_read(tmp_path: Path) -> None:
     without(tmp_path / "model", "preprocessor_config.json")
     transformers.CLIPProcessor(image_processor(), tokenizer()).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "preprocessor_config.json").exists()
-    model, processor, _ = opened(path)
+    _, processor, _ = opened(path)
     own = image_processor()(images=pictures(2, 3)[0], return_tensors="np")["pixel_values"]
     assert np.allclose(processor(images=pictures(2, 3)[0], return_tensors="np")["pixel_values"], own)
 
@@ -299,7 +301,7 @@ def test_a_model_that_was_made_for_other_classes_is_refused(tmp_path: Path) -> N
     _, _, source = opened(write_zero_shot(tmp_path))
     model, *_ = opened(write_zero_shot(tmp_path, model=source.model))
     assert model.config.id2label[0] == "red"
-    with pytest.raises(InputError, match="was made for the classes red, green, blue; remove classes from the workload"):
+    with pytest.raises(InputError, match=r"was made for the classes red, green, blue; remove classes from"):
         opened(write_zero_shot(tmp_path, classes=["red", "blue", "green"], model=source.model))
 
 
@@ -307,7 +309,7 @@ def test_pickled_weights_are_refused_with_their_conversion(tmp_path: Path) -> No
     path = write_zero_shot(tmp_path)
     without(tmp_path / "model", "model.safetensors")
     torch.save(two_towers().state_dict(), tmp_path / "model" / "pytorch_model.bin")
-    with pytest.raises(InputError, match="AutoModelForZeroShotImageClassification.*AutoProcessor"):
+    with pytest.raises(InputError, match=r"AutoModelForZeroShotImageClassification.*AutoProcessor"):
         opened(path)
 
 
@@ -315,14 +317,14 @@ def test_adapters_are_refused(tmp_path: Path) -> None:
     path = write_zero_shot(tmp_path)
     without(tmp_path / "model", "model.safetensors", "config.json")
     (tmp_path / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
-    with pytest.raises(InputError, match="is an adapter, which zero-shot-image-classification does not read"):
+    with pytest.raises(InputError, match=r"is an adapter, which zero-shot-image-classification does not read"):
         opened(path)
 
 
 def test_a_model_whose_pictures_have_no_embedding_is_refused(tmp_path: Path) -> None:
     config = two_towers("siglip").config
     config.vision_config.vision_use_head = False
-    with pytest.raises(InputError, match="vision_use_head: false, so pictures have no embedding"):
+    with pytest.raises(InputError, match=r"vision_use_head: false, so pictures have no embedding"):
         opened(write_zero_shot(tmp_path, "siglip", transformers.SiglipModel(config)))
 
 
@@ -340,14 +342,14 @@ def test_the_task_is_that_of_models_with_both_towers(name: str, kind: str, expec
 
 
 def test_a_model_in_memory_needs_its_classes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="CLIPModel: its classes are not known; save it with its processor"):
+    with pytest.raises(InputError, match=r"CLIPModel: its classes are not known; save it with its processor"):
         task_of_model(two_towers())
     model, *_ = opened(write_zero_shot(tmp_path))
     assert task_of_model(model) == TASK.name
 
 
 def test_a_model_of_another_kind_is_refused() -> None:
-    with pytest.raises(InputError, match="is a bert; expected a model of pictures and texts: clip, siglip"):
+    with pytest.raises(InputError, match=r"is a bert; expected a model of pictures and texts: clip, siglip"):
         ZeroShotClassifier.from_config(transformers.BertConfig())
 
 

@@ -87,7 +87,7 @@ def test_its_artifact_gives_the_logits_that_were_judged(
     finished: "subprocess.CompletedProcess[str]", workload: Path, bundle: Bundle
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    model, processor = load(workload.parent / "artifacts" / "colours" / "vit_int8")
+    model, _ = load(workload.parent / "artifacts" / "colours" / "vit_int8")
     assert model.config.id2label == {0: "red", 1: "green", 2: "blue"}
     found, expected = logits(model), logits(bundle.model)
     assert found.shape == (5, 3) and torch.equal(found.argmax(1), expected.argmax(1))

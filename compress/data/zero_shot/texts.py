@@ -111,7 +111,8 @@ def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: 
         raise InputError(f"label column {column!r}: class {blank[0]} has an empty name; set classes to all names")
     if len(names) < 2:
         raise InputError(
-            f"label column {column!r}: one class only ({_listed(names)}); expected two or more: set classes to all names"
+            f"label column {column!r}: one class only ({_listed(names)}); expected two or more: set classes to all of "
+            "them"
         )
     return names
 
@@ -180,7 +181,9 @@ def _whole(folder: Path, place: str) -> Any:
 
 def _tokenizer(folder: Path, place: str) -> Any:
     """Return the tokenizer of the text tower."""
-    with as_input_error(lambda reason: f"{place}: the tokenizer of its text tower cannot be loaded ({reason}); {REMEDY}"):
+    with as_input_error(
+        lambda reason: f"{place}: the tokenizer of its text tower cannot be loaded ({reason}); {REMEDY}"
+    ):
         return tokenizers.load_processor(str(folder), local_files_only=True)
 
 
