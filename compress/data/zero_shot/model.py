@@ -9,7 +9,7 @@ buffers: no step changes or trains them. Logits are computed in float32, since i
 """
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ class CLIPForZeroShotImageClassification(CLIPVisionModelWithProjection):
 
     class_embeddings: torch.Tensor
     logit_scale: torch.Tensor
-    _keys_to_ignore_on_load_unexpected = [r"^text_model\.", r"^text_projection\.", r"\.position_ids$"]
+    _keys_to_ignore_on_load_unexpected: ClassVar = [r"^text_model\.", r"^text_projection\.", r"\.position_ids$"]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -50,7 +50,7 @@ class SiglipForZeroShotImageClassification(SiglipPreTrainedModel):
     base_model_prefix = "vision_model"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected = [r"^text_model\.", r"\.position_ids$"]
+    _keys_to_ignore_on_load_unexpected: ClassVar = [r"^text_model\.", r"\.position_ids$"]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
