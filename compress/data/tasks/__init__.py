@@ -20,6 +20,7 @@ TASKS: dict[str, str] = {
     "sentence-similarity": "compress.data.tasks.sentence_similarity",
     "multi-label-classification": "compress.data.tasks.multi_label_classification",
     "text-ranking": "compress.data.tasks.text_ranking",
+    "retrieval": "compress.data.tasks.retrieval",
     "question-answering": "compress.data.tasks.question_answering",
     "zero-shot-image-classification": "compress.data.tasks.zero_shot_image_classification",
 }
