@@ -132,3 +132,13 @@ def write_zero_shot(folder: Path, kind: str = "clip", whole: Any = None, test: A
     with path.open("w", encoding="utf-8") as out:
         YAML().dump(plain, out)
     return path
+
+
+def opened(path: Path) -> tuple[Any, Any, Any]:
+    """The model of a workload file, its image processor, and where both lie."""
+    from compress.data import loading, locate
+    from compress.data.workload import Workload
+
+    source = locate.resolve(Workload.load(path))
+    model, processor = loading.load_model(source)
+    return model, processor, source

@@ -25,7 +25,6 @@ from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
-TEMPLATES = ("a photo of a {}.",)
 OF_SOME_TASKS = (
     "windows",
     "stride",
@@ -89,8 +88,9 @@ class Workload(Config):
     classes: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
     """Zero-shot image classification: names of the classes, in the order of the data's numbers; unset: those of the
     data."""
-    templates: tuple[str, ...] = Field(default=TEMPLATES, exclude_if=lambda value: value == TEMPLATES)
-    """Zero-shot image classification: texts of a class, with {} for its name; their embeddings are averaged."""
+    templates: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Zero-shot image classification: texts of a class, with {} for its name, whose embeddings are averaged; unset:
+    `a photo of a {}.`"""
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, exclude_if=lambda value: value == 0.5)
     """Multi-label classification: a label is predicted if its sigmoid is larger."""
     doc_stride: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = Field(
@@ -138,11 +138,15 @@ class Workload(Config):
 
     @field_validator("templates")
     @classmethod
-    def _templates_take_a_name(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _templates_take_a_name(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
         if not value:
             raise ValueError('no templates; expected texts such as "a photo of a {}."')
         if lacking := [template for template in value if template.count("{}") != 1]:
             raise ValueError(f'{lacking[0]!r}: expected one {{}} for the class name, such as "a photo of a {{}}."')
+        if twice := [template for template in value if value.count(template) > 1]:
+            raise ValueError(f"{twice[0]!r} occurs twice; expected every template once")
         return value
 
     @model_validator(mode="after")

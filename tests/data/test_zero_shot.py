@@ -1,7 +1,8 @@
-"""Zero-shot image classification: logits by transformers' own models, classes and templates, and bad input."""
+"""Zero-shot image classification: logits by transformers' own models, classes and templates, and the cache."""
 
 import io
-import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,26 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub import constants
 from PIL import Image
 
 from compress.base.config import InputError
+from compress.base.devices import CPU
 from compress.cli.questions import task_of_folder
 from compress.data import loading, locate
-from compress.data.source import Source
+from compress.data.cached import UNUSED_S
 from compress.data.tasks import task_of, task_of_class
 from compress.data.template import init
 from compress.data.workload import Workload
-from compress.data.zero_shot.model import ZeroShotClassifier, cosines
-from compress.harness.transform import task_of_model
+from compress.data.zero_shot.model import cosines
+from compress.harness import fingerprints
 from compress.measure.evaluate import evaluate
+from compress.records.machine import describe
 from tests.zero_shot import (
     COLOURS,
     TEMPLATES,
     image_processor,
+    opened,
     pictures,
     table,
     tokenizer,
@@ -38,12 +43,6 @@ from tests.zero_shot import (
 
 TASK = task_of("zero-shot-image-classification")
 KINDS = ("clip", "siglip")
-
-
-def opened(path: Path) -> tuple[Any, Any, Source]:
-    source = locate.resolve(Workload.load(path))
-    model, processor = loading.load_model(source)
-    return model, processor, source
 
 
 def expected_logits(whole: Any, kind: str, pixels: torch.Tensor, names: Any, templates: Any = TEMPLATES) -> Any:
@@ -99,7 +98,7 @@ def test_a_trained_model_names_the_colours(kind: str, tmp_path: Path) -> None:
     found = evaluate(model, TASK, examples, processor, torch.device("cpu"), 8)
     assert found.outcomes["reference"] == pictures(60, 2)[1]
     assert np.mean(np.array(found.outcomes["prediction"]) == found.outcomes["reference"]) > 0.9
-    assert "3 classes x 3 templates ('a photo of a {}.', " in found.remark
+    assert "3 classes (red, green, blue) x 3 templates ('a photo of a {}.', " in found.remark
     assert "steps change the vision tower only" in found.remark
 
 
@@ -112,6 +111,53 @@ def test_texts_are_encoded_once_for_the_same_classes_and_templates(tmp_path: Pat
     assert first.digest == again.digest != other.digest
     assert first.place == f"colours model {tmp_path / 'model'}"
     assert not list(Path(first.model).glob("tokenizer*"))
+
+
+def test_embeddings_that_no_run_has_used_for_a_month_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    first = Path(locate.resolve(Workload.load(write_zero_shot(tmp_path))).model)
+    for age, is_kept in ((UNUSED_S - 60, True), (UNUSED_S + 60, False)):
+        used = first.stat().st_mtime - age
+        os.utime(first, (used, used))
+        other = Path(locate.resolve(Workload.load(write_zero_shot(tmp_path, templates=["a {}"]))).model)
+        assert other.parent == first.parent and other.exists()
+        assert first.exists() is is_kept
+
+
+def test_artifacts_depend_on_classes_that_only_the_test_split_has(tmp_path: Path) -> None:
+    inputs = []
+    for test in ("test", "test-more"):
+        path = write_zero_shot(tmp_path, dataset={"test": test, "train": None})
+        for file, names in (("test", ["red", "blue"]), ("test-more", ["red", "blue", "green"])):
+            labels = [names[i % len(names)] for i in range(12)]
+            rows = {"image": table(12, 2)["image"], "label": labels}
+            features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+            datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / f"{file}.parquet")
+        source = locate.resolve(Workload.load(path))
+        inputs.append(fingerprints.transform_inputs(source, describe(CPU)))
+        assert loading.config_of(source).num_labels == (2 if test == "test" else 3)
+    assert inputs[0] != inputs[1]
+
+
+def test_a_model_of_the_hub_is_read_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    local, *_ = opened(write_zero_shot(tmp_path / "local"))
+    commit, home = "1" * 40, tmp_path / "hub" / "models--owner--colours"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    shutil.copytree(tmp_path / "local" / "model", home / "snapshots" / commit)
+    path = write_zero_shot(tmp_path / "local", model="owner/colours")
+    model, _, source = opened(path)
+    assert source.place == "colours model owner/colours" and source.resolved["derived_from"] == "owner/colours"
+    assert source.resolved["model_revision"] == commit and source.model_commit is None
+    assert torch.equal(model.class_embeddings, local.class_embeddings)
+    student = loading.student_location("owner/colours", TASK.name, model.config)
+    assert student == source.model
+    (home / "snapshots" / commit / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"owner/colours: its weights are not on this machine, and the hub cannot be"):
+        opened(path)
 
 
 def test_a_name_with_underscores_is_read_with_spaces(tmp_path: Path) -> None:
@@ -178,154 +224,14 @@ def encoded(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def test_pixels_of_an_unknown_range_are_refused(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path, dataset={"train": None})
-    (tmp_path / "data" / "test.parquet").unlink()
-    for name in COLOURS:
-        (tmp_path / "data" / "test" / name).mkdir(parents=True)
-        Image.fromarray(np.zeros((8, 8), dtype=np.float32)).save(tmp_path / "data" / "test" / name / "a.tiff")
-    model, processor, source = opened(path)
-    with pytest.raises(InputError, match=r"row 0 .* has pixels of mode F with an unknown range"):
-        loading.load_examples(source, "test", processor, model.config)
-
-
-BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no placeholder": ({"templates": ["a {}", "a photo"]}, "'a photo': expected one {} for the class name"),
-    "two placeholders": ({"templates": ["{} or {}"]}, "'{} or {}': expected one {} for the class name"),
-    "no templates": ({"templates": []}, "no templates; expected texts such as"),
-    "one class": ({"classes": ["red"]}, "1 names; expected the names of two or more classes"),
-    "blank class": ({"classes": ["red", " "]}, "an empty name; expected the name of every class"),
-    "twice": ({"classes": ["red", "blue", "red"]}, "'red' occurs twice"),
-    "other task": ({"task": "image-classification"}, "image-classification has no such setting; only zero-shot-image"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_settings_that_make_no_texts_are_refused(kind: str) -> None:
-    changes, expected = BAD[kind]
-    fields = {"task": TASK.name, "model": "m", "dataset": {"path": "d"}, "templates": ["a {}"], **changes}
-    with pytest.raises(ValueError) as caught:
-        Workload.model_validate(fields)
-    assert expected in str(caught.value)
-
-
-def without(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).unlink()
-
-
-def test_numbers_without_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"label column 'label': holds 0, 1, 2; numbers are no names.* set classes in"):
-        opened(write_zero_shot(tmp_path, test=table(12, 2, named=False)))
-
-
-def test_another_number_of_names_than_the_data_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"classes: 2 names, but the data has 3 \(red, green, blue\)"):
-        opened(write_zero_shot(tmp_path, classes=["red", "green"]))
-
-
-def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
-    rows = {"image": table(3, 2)["image"], "label": ["red", "blue", "pink"]}
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
-    test = datasets.Dataset.from_dict(rows, features=features)
-    model, processor, source = opened(write_zero_shot(tmp_path, test=test, classes=list(COLOURS)))
-    with pytest.raises(InputError) as caught:
-        loading.load_examples(source, "test", processor, model.config)
-    assert "label column 'label': 'pink' is neither a number nor a label of the model" in str(caught.value)
-    assert "classes in the workload" in str(caught.value)
-
-
-def test_a_number_beyond_the_classes_is_refused(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path, test=table(12, 2, named=False), classes=["red", "green"])
-    model, processor, source = opened(path)
-    with pytest.raises(InputError, match=r"label 2, but the model has 2 labels \(0 to 1\)"):
-        loading.load_examples(source, "test", processor, model.config)
-
-
-def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path)
-    without(tmp_path / "model", "tokenizer.json", "tokenizer_config.json")
-    with pytest.raises(InputError, match=r"tokenizer of its text tower cannot be loaded .*save it beside the model"):
-        opened(path)
-
-
-def test_a_missing_image_processor_is_refused(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path)
-    without(tmp_path / "model", "preprocessor_config.json")
-    with pytest.raises(InputError, match=r"its image processor cannot be loaded .*save it beside the model"):
-        opened(path)
-
-
-def test_a_model_without_its_text_tower_is_refused(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path)
-    whole = two_towers()
-    state = {name: each for name, each in whole.state_dict().items() if not name.startswith("text_projection")}
-    whole.save_pretrained(tmp_path / "model", state_dict=state)
-    with pytest.raises(InputError, match=r"has no weights for text_projection\.weight, which would be random"):
-        opened(path)
-
-
-def test_a_damaged_text_tower_is_refused(tmp_path: Path) -> None:
-    whole = two_towers()
-    torch.nn.init.constant_(whole.text_projection.weight, float("nan"))
-    with pytest.raises(InputError, match=r"embeddings of its class names are not finite"):
-        opened(write_zero_shot(tmp_path, whole=whole))
-
-
-def test_a_text_longer_than_its_tower_reads_is_refused(tmp_path: Path) -> None:
-    long = "a photo of the the the the the the the {}"
-    with pytest.raises(InputError, match=r"has 13 tokens, and its text tower reads 12; shorten the template"):
-        opened(write_zero_shot(tmp_path, templates=[long]))
-
-
-def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
-    whole = transformers.CLIPModel(
-        transformers.CLIPConfig.from_dict({**two_towers().config.to_dict(), "text_config": {
-            **two_towers().config.text_config.to_dict(), "vocab_size": 12}})
-    )  # fmt: skip
-    with pytest.raises(InputError, match=r"its text tower knows 12 tokens, but its tokenizer gave token 12"):
-        opened(write_zero_shot(tmp_path, whole=whole))
-
-
 def test_a_processor_in_one_file_is_read(tmp_path: Path) -> None:
     path = write_zero_shot(tmp_path)
-    without(tmp_path / "model", "preprocessor_config.json")
+    (tmp_path / "model" / "preprocessor_config.json").unlink()
     transformers.CLIPProcessor(image_processor(), tokenizer()).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "preprocessor_config.json").exists()
     _, processor, _ = opened(path)
     own = image_processor()(images=pictures(2, 3)[0], return_tensors="np")["pixel_values"]
     assert np.allclose(processor(images=pictures(2, 3)[0], return_tensors="np")["pixel_values"], own)
-
-
-def test_a_model_that_was_made_for_other_classes_is_refused(tmp_path: Path) -> None:
-    _, _, source = opened(write_zero_shot(tmp_path))
-    model, *_ = opened(write_zero_shot(tmp_path, model=source.model))
-    assert model.config.id2label[0] == "red"
-    with pytest.raises(InputError, match=r"was made for the classes red, green, blue; remove classes from"):
-        opened(write_zero_shot(tmp_path, classes=["red", "blue", "green"], model=source.model))
-
-
-def test_pickled_weights_are_refused_with_their_conversion(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path)
-    without(tmp_path / "model", "model.safetensors")
-    torch.save(two_towers().state_dict(), tmp_path / "model" / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"AutoModelForZeroShotImageClassification.*AutoProcessor"):
-        opened(path)
-
-
-def test_adapters_are_refused(tmp_path: Path) -> None:
-    path = write_zero_shot(tmp_path)
-    without(tmp_path / "model", "model.safetensors", "config.json")
-    (tmp_path / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
-    with pytest.raises(InputError, match=r"is an adapter, which zero-shot-image-classification does not read"):
-        opened(path)
-
-
-def test_a_model_whose_pictures_have_no_embedding_is_refused(tmp_path: Path) -> None:
-    config = two_towers("siglip").config
-    config.vision_config.vision_use_head = False
-    with pytest.raises(InputError, match=r"vision_use_head: false, so pictures have no embedding"):
-        opened(write_zero_shot(tmp_path, "siglip", transformers.SiglipModel(config)))
 
 
 @pytest.mark.parametrize(
@@ -339,18 +245,6 @@ def test_a_model_whose_pictures_have_no_embedding_is_refused(tmp_path: Path) -> 
 )
 def test_the_task_is_that_of_models_with_both_towers(name: str, kind: str, expected: str | None) -> None:
     assert task_of_class(name, {"model_type": kind}) == expected
-
-
-def test_a_model_in_memory_needs_its_classes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"CLIPModel: its classes are not known; save it with its processor"):
-        task_of_model(two_towers())
-    model, *_ = opened(write_zero_shot(tmp_path))
-    assert task_of_model(model) == TASK.name
-
-
-def test_a_model_of_another_kind_is_refused() -> None:
-    with pytest.raises(InputError, match=r"is a bert; expected a model of pictures and texts: clip, siglip"):
-        ZeroShotClassifier.from_config(transformers.BertConfig())
 
 
 def test_init_writes_a_workload_that_loads(tmp_path: Path) -> None:

@@ -74,13 +74,14 @@ def test_int8_is_judged_by_accuracy_per_picture(
     recipe: str, finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    assert "3 classes x 3 templates" in finished.stdout and "steps change the vision tower only" in finished.stdout
+    assert "3 classes (red, green, blue) x 3 templates" in finished.stdout
+    assert "steps change the vision tower only" in finished.stdout
     result = result_files.read(result_of(workload, recipe))
     accuracy = result.accuracy
     assert accuracy is not None and accuracy.metric == "accuracy"
     assert accuracy.estimate.value > 0.9 and accuracy.delta is not None and abs(accuracy.delta.value) < 0.05
     assert result.kernel is not None and result.kernel.label == "real"
-    assert result.workload["resolved"]["derived_from"] == str(workload.parent / "model")
+    assert result.workload["resolved"]["derived_from"] == "model"  # relative to the place of the run
 
 
 def test_its_artifact_gives_the_logits_that_were_judged(
@@ -185,7 +186,7 @@ def test_another_model_is_a_student_with_texts_of_its_own(bundle: Bundle, worklo
 REFUSED = {
     "llama.cpp": ("runtime", "llama.cpp", "causal language models only; the task is zero-shot-image-classification"),
     "static cache": ("kv_cache", "static", "zero-shot-image-classification"),
-    "padding": ("padding", "fixed", "padding: colours is of zero-shot-image-classification"),
+    "padding": ("padding", "fixed", "is of zero-shot-image-classification, whose batches keep their own shapes"),
     "vocabulary": ("steps", "[{method: prune, structure: vocabulary}]", "expected a language model"),
     "channels": ("steps", "[{method: prune, structure: channels}]", "has no convolutions to narrow"),
 }

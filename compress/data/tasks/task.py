@@ -61,8 +61,8 @@ class WorkloadView(Stated, Protocol):
         """Names of the classes, if the data has none."""
 
     @property
-    def templates(self) -> tuple[str, ...]:
-        """Texts of a class, with {} for its name."""
+    def templates(self) -> tuple[str, ...] | None:
+        """Texts of a class, with {} for its name; None: the usual one."""
 
     @property
     def threshold(self) -> float:
@@ -284,7 +284,8 @@ class Task:
     Raises InputError if these and the workload do not describe the model."""
     derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"]], Path] | None = None
     """derive(folder, place, workload, load): the folder of the model that is judged, made from the given one and the
-    raw examples of a split, load(split). None: it is the given one. `place` names the model in errors."""
+    raw examples of a split, load(split). None: it is the given one. `place` names the model in errors. The name of a
+    folder that was made is a digest of all that it depends on."""
     derive_like: Callable[[Path, str, Any], Path] | None = None
     """derive_like(folder, place, config): the same for a student, as the teacher's configuration states."""
     unusable: Callable[[Any], str] = usable

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.data.tasks import image_classification
+from compress.data.tasks.class_names import class_names
 from compress.data.tasks.labels import NAME_THEM
 from compress.data.tasks.task import Task, WorkloadView
 from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, WITHOUT_TEXTS
@@ -68,19 +69,22 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
         examples = image_classification.prepare(raw, processor, workload, config)
     except InputError as error:
         raise InputError(problem.replace(NAME_THEM, NAME_HERE) for problem in error.problems) from None
-    notes = (described(config.num_labels, getattr(config, TEMPLATES, ())), examples.info.description)
+    notes = (described(class_names(config), getattr(config, TEMPLATES, ())), examples.info.description)
     examples.info.description = "; ".join(filter(None, notes))
     return examples
 
 
-def described(classes: int, templates: Sequence[str]) -> str:
+def described(classes: Sequence[str], templates: Sequence[str]) -> str:
     """Return a note on the texts that were encoded, and on what steps change."""
     count = f"{len(templates)} templates" if len(templates) > 1 else "1 template"
-    shown = ", ".join(map(repr, templates[:MOST_SHOWN])) + (" ..." if len(templates) > MOST_SHOWN else "")
     return (
-        f"{classes} classes x {count} ({shown}): their texts were encoded once by the text tower, whose embeddings are "
-        "stored; steps change the vision tower only"
+        f"{len(classes)} classes ({_first(classes)}) x {count} ({_first([*map(repr, templates)])}): their texts were "
+        "encoded once by the text tower, whose embeddings are stored; steps change the vision tower only"
     )
+
+
+def _first(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:MOST_SHOWN]) + (" ..." if len(texts) > MOST_SHOWN else "")
 
 
 def lines(folder: Path) -> list[str]:

@@ -85,7 +85,7 @@ def answered(found: Any, logits: torch.Tensor) -> Any:
     )
 
 
-CLASSES = {
+CLASSES: dict[str, Any] = {
     "clip_vision_model": CLIPForZeroShotImageClassification,
     "siglip_vision_model": SiglipForZeroShotImageClassification,
 }

@@ -6,7 +6,8 @@ As in CLIP (Radford et al. 2021, arXiv:2103.00020, section 3.1.4). What is made 
 which is what a run judges, measures and compresses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,16 @@ from compress.base.config import InputError, digest
 from compress.base.console import say
 from compress.base.errors import as_input_error
 from compress.base.files import cache_folder, content_hash
+from compress.base.source_code import code_digest
 from compress.data import checkpoints
-from compress.data.cached import made_once
+from compress.data.cached import keep_used, made_once
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import image_classification
 from compress.data.tasks import texts as tokenizers
 from compress.data.tasks.class_names import class_names as names_of
 from compress.data.tasks.labels import require_column, text_of
 from compress.data.tasks.task import WorkloadView
-from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS
+from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, USUAL_TEMPLATES, WITHOUT_TEXTS
 
 if TYPE_CHECKING:
     import datasets
@@ -32,6 +34,8 @@ Load = Callable[[Any], "datasets.Dataset"]
 BATCH = 64
 """Texts that are encoded together."""
 SOME = 6
+CODE = ("data/zero_shot",)
+"""What embeddings depend on besides a model, its classes and templates, and transformers."""
 REMEDY = "save it beside the model: AutoProcessor.from_pretrained(its origin).save_pretrained(this folder)"
 
 
@@ -40,48 +44,68 @@ def derive(folder: Path, place: str, workload: WorkloadView, load: Load) -> Path
 
     `load` returns the raw examples of a split. Raises InputError without class names, or if texts cannot be encoded.
     """
-    if not _reads_texts(folder):
-        _check_made(folder, place, workload)
-        return folder
-    return encoded(folder, place, class_names(workload, load), workload.templates)
-
-
-def _check_made(folder: Path, place: str, workload: WorkloadView) -> None:
-    """Raise InputError if a model without text tower was made for other classes than the workload names."""
-    config = checkpoints.config_of(folder)[0] or {}
-    names = [str(name) for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
-    if workload.classes is not None and list(workload.classes) != names:
-        raise InputError(
-            f"{place}: has no text tower, and was made for the classes {_listed(names)}; remove classes from the "
-            "workload, or give the model with both towers"
-        )
+    config = _config(folder, place)
+    if config["model_type"] in TWO_TOWERS:
+        return encoded(folder, place, class_names(workload, load), workload.templates or USUAL_TEMPLATES)
+    _check_made(config, place, workload.classes, workload.templates, "remove {} from the workload, or")
+    return folder
 
 
 def derive_like(folder: Path, place: str, config: Any) -> Path:
     """Return the same for another model, with the classes and templates of a configuration."""
-    if not _reads_texts(folder):
-        return folder
-    return encoded(folder, place, names_of(config), getattr(config, TEMPLATES))
+    own, names, templates = _config(folder, place), names_of(config), getattr(config, TEMPLATES)
+    if own["model_type"] in TWO_TOWERS:
+        return encoded(folder, place, names, templates)
+    _check_made(own, place, names, templates, "expected the teacher's {}:")
+    return folder
 
 
-def _reads_texts(folder: Path) -> bool:
-    """Return whether a folder holds a model with a text tower."""
-    config, _ = checkpoints.config_of(folder)
-    return config is not None and config.get("model_type") in TWO_TOWERS
+def _config(folder: Path, place: str) -> Mapping[str, Any]:
+    """Return the settings in `config.json`. Raises InputError if they are of a model of another kind."""
+    config = checkpoints.config_of(folder)[0] or {}
+    if (kind := config.get("model_type")) not in (*TWO_TOWERS, *WITHOUT_TEXTS):
+        raise InputError(f"{place}: is a {kind}; expected a model of pictures and texts: {', '.join(TWO_TOWERS)}")
+    return config
+
+
+def _check_made(
+    config: Mapping[str, Any],
+    place: str,
+    classes: Sequence[str] | None,
+    templates: Sequence[str] | None,
+    expected: str,
+) -> None:
+    """Raise InputError if a model without text tower was made for other classes or templates than these, if given.
+
+    `expected` has {} for what differs.
+    """
+    stored = config.get("id2label") or {}
+    names = [str(stored[number]) for number in sorted(stored, key=int)]
+    texts = list(config.get(TEMPLATES) or ())
+    for what, given, made in (("classes", classes, names), ("templates", templates, texts)):
+        if given is not None and list(given) != made:
+            raise InputError(
+                f"{place}: has no text tower, and was made for the {what} {_listed(made)}; {expected.format(what)} "
+                "give the model with both towers"
+            )
 
 
 def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[str]) -> Path:
-    """Return the folder of the vision tower with the embeddings of these classes, made now if needed."""
+    """Return the folder of the vision tower with the embeddings of these classes, made now if needed.
+
+    Its name is a digest of all that it depends on. The cache removes those that no run has used for a month.
+    """
     config, _ = checkpoints.config_of(folder)
     if (form := stored_format(config or {})) is not None:
         raise InputError(f"{place}: its weights are stored in {form}, which this task does not read; {UNQUANTIZED}")
-    key = digest([content_hash(folder), list(names), list(templates)])
+    made_of = [content_hash(folder), list(names), list(templates), code_digest(CODE), version("transformers")]
     made = made_once(
-        cache_folder() / f"zero-shot-{key}",
+        cache_folder() / "zero-shot" / digest(made_of),
         f"the embeddings of {len(names)} classes for {folder.name}",
         lambda target: (target / "config.json").is_file() and any(target.glob("*.safetensors")),
         lambda target: _make(folder, place, names, templates, target),
     )
+    keep_used(made)
     say(f"{place}: its vision tower, with the embeddings of {len(names)} classes, is cached in {made}")
     return made
 
@@ -184,14 +208,18 @@ def _tokenizer(folder: Path, place: str) -> Any:
     with as_input_error(
         lambda reason: f"{place}: the tokenizer of its text tower cannot be loaded ({reason}); {REMEDY}"
     ):
-        return tokenizers.load_processor(str(folder), local_files_only=True)
+        tokenizer = tokenizers.load_processor(str(folder), local_files_only=True)
+        if tokenizer.pad_token is None:
+            raise ValueError("it has no padding token")
+        return tokenizer
 
 
 def embeddings(model: Any, tokenizer: Any, names: Sequence[str], templates: Sequence[str]) -> "torch.Tensor":
     """Return the embeddings [classes, width] of class names, of length 1.
 
     An underscore in a name is a space in its texts. SigLIP reads texts padded to its full length, without a mask, as it
-    was trained. Raises InputError for texts longer than the text tower reads, and for embeddings that are not finite.
+    was trained. Raises InputError for texts longer than the text tower reads, for classes whose texts are the same
+    tokens, and for embeddings that are not finite.
     """
     import torch
     from torch.nn import functional as F
@@ -200,6 +228,7 @@ def embeddings(model: Any, tokenizer: Any, names: Sequence[str], templates: Sequ
     longest = int(model.config.text_config.max_position_embeddings)
     encoded = tokenizer(given)["input_ids"]
     _check_tokens(given, encoded, longest, int(model.config.text_config.vocab_size))
+    _check_differ(names, encoded[:: len(templates)])
     fixed = model.config.model_type == "siglip"
     padding = {"padding": "max_length", "max_length": longest} if fixed else {"padding": True}
     found = []
@@ -227,4 +256,15 @@ def _check_tokens(given: Sequence[str], encoded: Sequence[Sequence[int]], longes
             raise InputError(
                 f"its text tower knows {known} tokens, but its tokenizer gave token {max(ids)}; use the model's own "
                 "tokenizer"
+            )
+
+
+def _check_differ(names: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
+    """Raise InputError if two names give the same tokens in a text: the first would always be taken for the second."""
+    first: dict[tuple[int, ...], str] = {}
+    for name, ids in zip(names, encoded, strict=True):
+        if (same := first.setdefault(tuple(ids), name)) != name:
+            raise InputError(
+                f"the classes {same!r} and {name!r} are the same text for its tokenizer; give them names that differ "
+                "in words that it knows (classes in the workload)"
             )
