@@ -80,6 +80,14 @@ def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
     assert "classes in the workload" in str(caught.value)
 
 
+def test_pictures_for_labels_are_refused_without_their_bytes(tmp_path: Path) -> None:
+    path = write_zero_shot(tmp_path, classes=list(COLOURS), dataset={"image": "label", "label": "image"})
+    model, processor, source = opened(path)
+    with pytest.raises(InputError, match=r"label column 'image', row 0: .* is neither a number nor a label") as caught:
+        loading.load_examples(source, "test", processor, model.config)
+    assert len(str(caught.value)) < 200
+
+
 def test_a_number_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     path = write_zero_shot(tmp_path, test=table(12, 2, named=False), classes=["red", "green"])
     model, processor, source = opened(path)

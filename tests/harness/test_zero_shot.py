@@ -20,6 +20,7 @@ from compress.model.bundle import Bundle
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
+from compress.report.card import card
 from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress
 from tests.zero_shot import image_processor, pictures, trained, write_towers, write_zero_shot
@@ -51,6 +52,19 @@ def bundle(workload: Path) -> Bundle:
 def finished(workload: Path) -> "subprocess.CompletedProcess[str]":
     recipes = ("vit_int8", "openvino_int8")
     return compress("run", *recipes, "--workload", workload, *QUICK, cwd=workload.parent)
+
+
+def test_its_card_does_not_send_readers_to_plain_transformers(
+    finished: "subprocess.CompletedProcess[str]", workload: Path
+) -> None:
+    assert finished.returncode == 0, finished.stderr
+    for plain, library, line in (
+        (True, "compress", "Plain transformers has no class for it"),
+        (False, "compress", "compress rebuilds them from `manifest.json`"),
+    ):
+        text = card(result_files.read(result_of(workload)), plain)
+        assert ModelCard(text).data.library_name == library and line in text
+        assert "`from_pretrained` loads it" not in text
 
 
 def result_of(workload: Path, recipe: str = "vit_int8") -> Path:

@@ -278,6 +278,8 @@ class Task:
     """Whether training takes the mean of `losses`, not the loss that the model computes from `labels`."""
     auto: Callable[["Task"], Any] = by_name
     """auto(task): the class whose from_pretrained and from_config make models, if not the Auto class of that name."""
+    own_classes: bool = False
+    """Whether models are of classes of this package, which plain transformers does not have."""
     configure: Callable[[Any, Path | None, WorkloadView], None] = untouched
     """configure(config, folder, workload): complete a configuration in place with files beside the weights.
 

@@ -102,6 +102,7 @@ TASK = replace(
     prepare=prepare,
     fits=fits,
     auto=auto,
+    own_classes=True,
     derive=derive,
     derive_like=derive_like,
     unusable=unusable,
