@@ -21,12 +21,13 @@ from compress.data.workload import Workload, find
 from compress.spec import measure
 from compress.spec.measure import PROFILES, Settings
 from compress.spec.recipe import Recipe
-from tests import forked
+from tests import forked, zero_shot
 from tests.asked import write_asked
 from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 from tests.similar import searches, write_search, write_similar
 from tests.tagged import write_tagged
+from tests.zero_shot import write_zero_shot
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
@@ -151,6 +152,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_asked(place / "asked")
     (place / "asked" / "model").rename(place / "my-reader")
     (place / "asked" / "data").rename(place / "my-questions")
+    write_zero_shot(place / "colours", "clip", zero_shot.trained("clip"))
+    (place / "colours" / "model").rename(place / "my-clip")
+    (place / "colours" / "data").rename(place / "my-colours")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

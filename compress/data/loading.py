@@ -12,7 +12,7 @@ from compress.base.errors import as_input_error
 from compress.data import checkpoints, configuration
 from compress.data.bad_rows import BadRows
 from compress.data.checkpoints.folder import unknown_tokenizer
-from compress.data.locate import architecture_problem, folder_of
+from compress.data.locate import architecture_problem, downloaded, folder_of
 from compress.data.source import Source, Split
 from compress.data.spacing import spaced_rows
 from compress.data.tasks import task_of
@@ -30,7 +30,7 @@ def load_processor(source: Source) -> Any:
     way_out = _way_out(source) or "save it beside the model with save_pretrained"
     with as_input_error(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
         processor = task_of(source.workload.task).load_processor(source.model, **options_of(source))
-    if source.workload.task != "image-classification":
+    if not task_of(source.workload.task).reads_images:
         _check_inputs(source, processor)
     return processor
 
@@ -48,8 +48,8 @@ def _check_inputs(source: Source, tokenizer: Any) -> None:
 def options_of(source: Source) -> dict[str, Any]:
     """Return the arguments of from_pretrained that a workload sets."""
     options: dict[str, Any] = {"trust_remote_code": source.workload.trust_remote_code}
-    if source.resolved["model_revision"]:
-        options["revision"] = source.resolved["model_revision"]
+    if source.model_commit:
+        options["revision"] = source.model_commit
     return options
 
 
@@ -74,17 +74,30 @@ def student_config(location: str, workload: Workload | None, task: str) -> Any:
     return config
 
 
+def student_location(location: str, task: str, config: Any) -> str:
+    """Return the location from which a student is loaded: for some tasks a folder made from it, as the teacher was."""
+    from compress.data import hub
+
+    derive = task_of(task).derive_like
+    if derive is None:
+        return location
+    place, folder = f"model {location}", Path(location)
+    if not folder.exists():
+        folder = downloaded(location, hub.commit(location, "model", None), place)
+    return str(derive(folder, place, config))
+
+
 def _with_side_files(source: Source) -> Path | None:
     """Return the folder of a model with the small files beside its weights; None if they are unavailable."""
     from compress.data import hub
 
-    revision = source.resolved["model_revision"]
+    revision = source.model_commit
     return hub.with_side_files(source.model, revision) if revision else Path(source.model)
 
 
 def _way_out(source: Source) -> str:
     """Return the remedy for missing files of a hub model; empty for a folder."""
-    if not source.resolved["model_revision"]:
+    if not source.model_commit:
         return ""
     from compress.data import hub
 

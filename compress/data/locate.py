@@ -13,12 +13,12 @@ from compress.base.files import content_hash
 from compress.base.reading import exists, expanded
 from compress.data import adapters, checkpoints, pickles, stored
 from compress.data.checkpoints.folder import is_pointer, is_whole, pointer_problem
-from compress.data.source import Source
+from compress.data.source import ORIGIN, Source, Split
 from compress.data.tasks import task_of
 from compress.data.workload import OFFLINE, Workload
 
 if TYPE_CHECKING:
-    pass
+    import datasets
 
 
 def resolve(workload: Workload) -> Source:
@@ -44,6 +44,9 @@ def resolve(workload: Workload) -> Source:
     data, data_revision, data_content = located["dataset"]
     dialects = {} if data_revision else _dialects(workload, Path(data))
     settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
+    given = model if Path(model).exists() else workload.model
+    model = _derived(workload, model, model_revision, data, data_revision)
+    origin = {ORIGIN: given} if model != located["model"][0] else {}
     return Source(
         workload=workload,
         model=model,
@@ -51,7 +54,7 @@ def resolve(workload: Workload) -> Source:
         digest=digest([settings, model_content, data_content]),
         resolved={
             "model": model,
-            **_adapter(workload, model),
+            **(origin or _adapter(workload, model)),
             "model_revision": model_revision,
             "model_content": model_content,
             "dataset": data,
@@ -61,6 +64,36 @@ def resolve(workload: Workload) -> Source:
             **_stated(workload, model_revision),
         },
     )
+
+
+def _derived(workload: Workload, model: str, commit: str | None, data: str, data_commit: str | None) -> str:
+    """Return the location of the model that is judged: a folder made from `model`, if the task makes one."""
+    derive, place = task_of(workload.task).derive, f"{workload.name} model {workload.model}"
+    if derive is None:
+        return model
+    from compress.data import tables
+
+    folder = Path(model) if commit is None else downloaded(model, commit, place)
+    if commit is not None and (problems := _model_problems(folder, workload, model)):
+        raise InputError(problems)
+    found = Source(workload, model, data, "", {"dataset_revision": data_commit})
+
+    def load(split: Split) -> "datasets.Dataset":
+        return tables.load(found, split)
+
+    made = derive(folder, place, workload, load)
+    return model if made == folder else str(made.resolve())
+
+
+def downloaded(model: str, commit: str, place: str) -> Path:
+    """Return the cache folder of a hub model with its weights, settings and tokenizer."""
+    from compress.data import hub
+
+    hub.with_side_files(model, commit)
+    folder = hub.fetched(model, commit) or hub.cached(model, commit)
+    if folder is None or not is_whole(folder):
+        raise InputError(f"{place}: its weights are not on this machine, and the hub cannot be reached; {hub.WAYS_OUT}")
+    return folder
 
 
 def _adapter(workload: Workload, model: str) -> dict[str, str]:
@@ -92,6 +125,11 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     if exists(path):
         if not (path.is_dir() or path.is_file()):
             raise InputError(f"{workload.name} {part} {value}: is neither a folder nor a file")
+        if part == "model" and checkpoints.is_adapter(path) and task_of(workload.task).derive is not None:
+            raise InputError(
+                f"{workload.name} model {path}: is an adapter, which {workload.task} does not read; merge it into its "
+                "base model (peft: merge_and_unload), and save that with its processor"
+            )
         if part == "model" and adapters.can_merge(path):
             path = adapters.merged(path, workload)
         problems = _model_problems(path, workload, str(path)) if part == "model" else _data_problems(path, workload)
@@ -201,7 +239,7 @@ def folder_of(source: Source) -> Path | None:
     """
     from compress.data import hub
 
-    revision = source.resolved["model_revision"]
+    revision = source.model_commit
     if not revision:
         return Path(source.model)
     folder = hub.cached(source.model, revision)

@@ -35,6 +35,8 @@ OF_SOME_TASKS = (
     "query_prompt",
     "document_prompt",
     "threshold",
+    "classes",
+    "templates",
     "doc_stride",
     "longest_answer",
     "null_threshold",
@@ -83,6 +85,12 @@ class Workload(Config):
     """Retrieval: texts before queries, and before the texts that are searched; unset: those of the model."""
     for_training: bool = Field(default=False, exclude_if=lambda value: not value, json_schema_extra={"internal": True})
     """Whether the examples are those of training and calibration, which need no answers for some tasks."""
+    classes: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Zero-shot image classification: names of the classes, in the order of the data's numbers; unset: those of the
+    data."""
+    templates: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Zero-shot image classification: texts of a class, with {} for its name, whose embeddings are averaged; unset:
+    `a photo of a {}.`"""
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, exclude_if=lambda value: value == 0.5)
     """Multi-label classification: a label is predicted if its sigmoid is larger."""
     doc_stride: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = Field(
@@ -116,6 +124,30 @@ class Workload(Config):
     @classmethod
     def _name_is_a_folder_name(cls, value: str) -> str:
         return check_name(value, "workload")
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(value) < 2:
+            raise ValueError(f"{len(value)} names; expected the names of two or more classes")
+        if value is not None and not all(name.strip() for name in value):
+            raise ValueError("an empty name; expected the name of every class, as a text names it")
+        if value is not None and (twice := [name for name in value if value.count(name) > 1]):
+            raise ValueError(f"{twice[0]!r} occurs twice; expected one name for each class")
+        return value
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_take_a_name(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        if not value:
+            raise ValueError('no templates; expected texts such as "a photo of a {}."')
+        if lacking := [template for template in value if template.count("{}") != 1]:
+            raise ValueError(f'{lacking[0]!r}: expected one {{}} for the class name, such as "a photo of a {{}}."')
+        if twice := [template for template in value if value.count(template) > 1]:
+            raise ValueError(f"{twice[0]!r} occurs twice; expected every template once")
+        return value
 
     @model_validator(mode="after")
     def _points_fit(self) -> "Workload":

@@ -1,5 +1,6 @@
 """What results and artifacts depend on: code, environment, and the content of model and data."""
 
+from pathlib import Path
 from typing import Any
 
 from compress.analysis import metrics
@@ -9,7 +10,7 @@ from compress.base.processes import threads
 from compress.base.reading import exists, expanded, irregular
 from compress.base.source_code import code_digest
 from compress.data import hub
-from compress.data.source import Source
+from compress.data.source import ORIGIN, Source
 from compress.records.result import Machine
 from compress.spec.recipe import Recipe
 
@@ -37,7 +38,8 @@ def evaluation(source: Source, limit: int | None, seed: int, machine: Machine) -
 def transform_inputs(source: Source, machine: Machine) -> list[Any]:
     """Return what a transform depends on besides its recipe: not the test split, the metric or the points.
 
-    Model and data are identified by their content.
+    Model and data are identified by their content; a model that was made from another one by its folder too, whose
+    name is a digest of what it was made of: classes may be those of the test split.
     """
     excluded: Any = {
         "name": True,
@@ -56,7 +58,8 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
     }
     settings = source.workload.model_dump(mode="json", exclude=excluded)
     content = [settings, source.resolved["model_content"], source.resolved["dataset_content"]]
-    return [content, code_digest(ARTIFACT_CODE), *environment(machine)]
+    derived = [Path(source.model).name] if ORIGIN in source.resolved else []
+    return [content, *derived, code_digest(ARTIFACT_CODE), *environment(machine)]
 
 
 def named_content(recipe: Recipe) -> list[str]:

@@ -310,6 +310,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     )
     if location_problems:
         raise InputError(location_problems)
+    location = loading.student_location(location, task, bundle.model.config)
     config = loading.student_config(location, bundle.workload, task)
     if problem := locate.architecture_problem(config.to_dict(), task):
         raise InputError(problem)

@@ -21,8 +21,8 @@ class Architecture:
     """Projections from hidden to feed-forward width; two if one of them is a gate."""
     ffn_out: str
     """Projection back."""
-    ffn_width: str
-    """Config field: feed-forward width."""
+    ffn_width: str | None
+    """Config field: feed-forward width; None if it is also the width of a part that is no layer."""
     attention: str
     """The module that splits projections into heads."""
     query: str
@@ -95,6 +95,9 @@ _OPT = Architecture(
     output="self_attn.out_proj",
     head_size="head_dim",
     head_count="num_heads",
+)
+_CLIP = replace(
+    _OPT, layers="encoder.layers", ffn_in=("mlp.fc1",), ffn_out="mlp.fc2", ffn_width="intermediate_size"
 )
 INTERLEAVED = "query, key and value are one matrix, interleaved head by head"
 FUSED = "query, key and value are one matrix with parts of different widths"
@@ -251,6 +254,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         head_count="num_attention_heads",
         config_heads=("num_attention_heads",),
         hidden="hidden_size",
+    ),
+    "clip_vision_model": _CLIP,
+    "siglip_vision_model": replace(
+        _CLIP,
+        ffn_width=None,  # its pooling head is as wide
+        refused={"prune hidden": "query, key and value of its pooling head are one matrix"},
     ),
     "gpt2": Architecture(
         layers="h",

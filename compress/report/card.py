@@ -18,6 +18,7 @@ from compress.base.config import InputError
 from compress.base.files import SPELLED, write_atomic
 from compress.base.places import own_file
 from compress.data.model_card import STATED
+from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import FILES, MANIFEST, MOST_BYTES, Kind, file_problems
 from compress.records.result import Result
 from compress.report import text
@@ -96,11 +97,13 @@ def card(
 
     `plain`: the artifact loads with plain `from_pretrained`. `recipes`: how many recipes the verdict is adjusted for.
     """
-    yaml = head(result, plain, kind, None if leaving is None else leaving.target)
-    return f"---\n{yaml}\n---\n\n" + "\n".join(_body(result, plain, kind, leaving, recipes))
+    task = str(result.workload.get("task"))
+    own = task in TASKS and task_of(task).own_classes
+    yaml = head(result, plain and not own, kind, None if leaving is None else leaving.target)
+    return f"---\n{yaml}\n---\n\n" + "\n".join(_body(result, plain, kind, own, leaving, recipes))
 
 
-def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None, recipes: int) -> Iterable[str]:
+def _body(result: Result, plain: bool, kind: Kind, own: bool, leaving: Leaving | None, recipes: int) -> Iterable[str]:
     """Yield the lines below the head."""
     workload = result.workload
     yield f"# {escaped(result.name)}"
@@ -136,7 +139,7 @@ def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None, reci
     yield ""
     yield "## Loading"
     yield ""
-    yield from _loading(plain, kind) if leaving is None else of_export(leaving)
+    yield from _loading(plain, kind, own) if leaving is None else of_export(leaving)
     yield ""
     if leaving is None and workload.get("task") == "causal-lm":
         yield from of_artifact(escaped(result.name), kind)
@@ -167,8 +170,11 @@ def _joules(result: Result) -> text.Lines:
     return (f" and {text.digits(spent.energy_j)} J ({spent.energy_source})",)
 
 
-def _loading(plain: bool, kind: Kind) -> Iterable[str]:
-    if plain:
+def _loading(plain: bool, kind: Kind, own: bool) -> Iterable[str]:
+    """Yield how to load an artifact. `own`: its class is one of this package."""
+    if plain and own:
+        yield "Plain transformers has no class for it: compress has. To load it with its processor:"
+    elif plain:
         yield "It is a plain transformers model: `from_pretrained` loads it. To load its processor too:"
     elif kind in GRAPHS:
         file, runtime = FILES[kind, False][0][0], GRAPHS[kind][0]

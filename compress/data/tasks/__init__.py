@@ -22,6 +22,7 @@ TASKS: dict[str, str] = {
     "text-ranking": "compress.data.tasks.text_ranking",
     "retrieval": "compress.data.tasks.retrieval",
     "question-answering": "compress.data.tasks.question_answering",
+    "zero-shot-image-classification": "compress.data.tasks.zero_shot_image_classification",
 }
 """Name -> module, whose `TASK` declares the task."""
 

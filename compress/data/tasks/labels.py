@@ -14,6 +14,7 @@ names first. A model without class names (LABEL_0, LABEL_1) takes the order of t
 
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,7 +94,8 @@ def mapped(
     _refuse_contradiction(model, config, reading)
     for row, value in enumerate(values):
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-            raise InputError(f"{model.place}, row {row}: {value!r} is neither a number nor a label of the model")
+            short = reprlib.repr(value)  # a picture has thousands of bytes
+            raise InputError(f"{model.place}, row {row}: {short} is neither a number nor a label of the model")
     if names is None:
         shown: dict[str, str] = {}
         for value in values:

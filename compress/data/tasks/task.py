@@ -57,6 +57,14 @@ class WorkloadView(Stated, Protocol):
         """Whether the examples are for training and calibration."""
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, if the data has none."""
+
+    @property
+    def templates(self) -> tuple[str, ...] | None:
+        """Texts of a class, with {} for its name; None: the usual one."""
+
+    @property
     def threshold(self) -> float:
         """Sigmoid above which a label is predicted."""
 
@@ -270,10 +278,18 @@ class Task:
     """Whether training takes the mean of `losses`, not the loss that the model computes from `labels`."""
     auto: Callable[["Task"], Any] = by_name
     """auto(task): the class whose from_pretrained and from_config make models, if not the Auto class of that name."""
+    own_classes: bool = False
+    """Whether models are of classes of this package, which plain transformers does not have."""
     configure: Callable[[Any, Path | None, WorkloadView], None] = untouched
     """configure(config, folder, workload): complete a configuration in place with files beside the weights.
 
     Raises InputError if these and the workload do not describe the model."""
+    derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"]], Path] | None = None
+    """derive(folder, place, workload, load): the folder of the model that is judged, made from the given one and the
+    raw examples of a split, load(split). None: it is the given one. `place` names the model in errors. The name of a
+    folder that was made is a digest of all that it depends on."""
+    derive_like: Callable[[Path, str, Any], Path] | None = None
+    """derive_like(folder, place, config): the same for a student, as the teacher's configuration states."""
     unusable: Callable[[Any], str] = usable
     """unusable(model): why a model in memory, of one of the task's classes, cannot be used; empty if it can."""
     write_beside: Callable[[Any, Path], None] = nothing_more

@@ -139,7 +139,8 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     """Return another model of the same task, labels and tokenizer. Raises InputError for one that is not compatible."""
     task = task_of(bundle.task)
     place = f"distill model {location}"
-    location = str(expanded(location))
+    named = str(expanded(location))
+    location = loading.student_location(named, bundle.task, teacher.config)
     try:
         processor = task.load_processor(location)
         own = loading.student_config(location, bundle.workload, bundle.task)
@@ -161,7 +162,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     if vocabulary(processor) != vocabulary(bundle.processor):
         raise InputError(f"{place}: has another tokenizer than the teacher; expected a model with the same tokenizer")
     pairs = paired(model, teacher, config)
-    return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
+    return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {named}")
 
 
 def vocabulary(processor: Any) -> Any:
