@@ -41,7 +41,7 @@ class Settings(TextSizes):
     """Longest function in tokens: longer ones are left out, so that no word is cut off."""
     train_length: int = 128
     batch: int = 16
-    steps: int = 1300
+    steps: int = 800
     learning_rate: float = 1.5e-3
     spread: float = 0.06
     """Standard deviation of initial weights, as for stdlib-bert."""
