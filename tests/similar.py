@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import BAD, FILLER, GOOD, tokenizer
 
 OLD: dict[str, Any] = {
@@ -51,6 +52,13 @@ NEW: dict[str, Any] = {
         "similarity_fn_name": "cosine",
     },
 }
+CORPUS = {
+    "_id": ["d1", "d2", "d3", "d4"],
+    "title": ["the film", "", "cold", None],
+    "text": ["was very good", "a dull story of the end", "and awful plot", "quite a lovely scene"],
+}
+QUERIES = {"_id": ["1", "2", "3"], "text": ["good film", "lovely scene", "unjudged"]}
+QRELS: dict[str, list[Any]] = {"query-id": ["1", "1", "2"], "corpus-id": ["d1", "d2", "d4"], "score": [2, 0, 1]}
 GENERATIONS = {"old": OLD, "new": NEW, "plain": {}}
 
 
@@ -131,3 +139,105 @@ def write_similar(
     with path.open("w", encoding="utf-8") as out:
         YAML().dump(plain, out)
     return path
+
+
+def write_search(
+    folder: Path, queries: Any = None, corpus: Any = None, qrels: Any = None, beir: bool = False, **changes: Any
+) -> Path:
+    """A folder with an encoder, the three tables and `search.yaml`; `beir`: in BEIR's layout."""
+    import datasets
+    from ruamel.yaml import YAML
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model").exists():
+        write_encoder(folder / "model", "new")
+    (folder / "data" / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, rows in (("queries", queries or QUERIES), ("corpus", corpus or CORPUS), ("qrels", qrels or QRELS)):
+        table = datasets.Dataset.from_dict(rows)
+        if not beir:
+            table.to_parquet(folder / "data" / f"{name}.parquet")
+        elif name == "qrels":
+            table.to_csv(folder / "data" / "qrels" / "test.tsv", sep="\t", index=False)
+        else:
+            table.to_json(folder / "data" / f"{name}.jsonl")
+    if not beir:
+        (folder / "data" / "qrels").rmdir()
+    plain: dict[str, Any] = {
+        "task": "retrieval",
+        "model": "model",
+        "dataset": {
+            "path": "data", "train": None, "test": "queries", "corpus": "corpus", "qrels": "qrels",
+            **changes.pop("dataset", {}),
+        },
+        "max_length": 24,
+        "headline": {"batch_size": 1, "sequence_length": 16},
+        **changes,
+    }  # fmt: skip
+    path = folder / "search.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(plain, out)
+    return path
+
+
+def searches(queries: int, seed: int) -> dict[str, dict[str, list[Any]]]:
+    """Tables of a search: of each query a text with all of its words and one with half of them, and other texts."""
+    draw, words = random.Random(seed), (*FILLER, *GOOD, *BAD)
+    tables: dict[str, dict[str, list[Any]]] = {
+        "queries": {"_id": [], "text": []},
+        "corpus": {"_id": [], "title": [], "text": []},
+        "qrels": {"query-id": [], "corpus-id": [], "score": []},
+    }
+
+    def add(table: str, *row: Any) -> None:
+        for column, value in zip(tables[table].values(), row, strict=True):
+            column.append(value)
+
+    for number in range(queries):
+        query = draw.choices(words, k=draw.randrange(4, 9))
+        add("queries", f"q{number}", " ".join(query))
+        for grade, given in ((2, query), (1, query[: len(query) // 2]), (0, [])):
+            text = [*given, *draw.choices(words, k=3 + 5 * (grade == 0))]
+            draw.shuffle(text)
+            add("corpus", f"d{number}.{grade}", "", " ".join(text))
+            add("qrels", f"q{number}", f"d{number}.{grade}", grade)
+    return tables
+
+
+def sentence_encoder(kind: str = "Bert", pooling: tuple[str, ...] = ("mean",), **prompts: Any) -> Any:
+    """A small encoder that pools and normalises, with these prompts of queries and of texts."""
+    from compress.data.sentences.encoder import SentenceEncoder
+    from compress.data.sentences.settings import Settings, store
+
+    plain = encoder(kind)
+    store(plain.config, Settings(pooling, True, **prompts))
+    model = SentenceEncoder.from_config(plain.config)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    return model.eval()
+
+
+def batch_of(texts: list[str]) -> dict[str, Any]:
+    """The inputs of an encoder for these texts."""
+    batch = tokenizer()(texts, padding=True, return_tensors="pt")
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+def vectors(model: Any, texts: list[str]) -> Any:
+    """The vectors [texts, width] that a model gives."""
+    import torch
+
+    with torch.no_grad():
+        return model(**batch_of(texts)).logits
+
+
+STEPS: dict[str, Step] = {
+    "int4": Quantize(bits=4, group_size=32),
+    "gptq": Quantize(bits=4, group_size=32, rounding="gptq"),
+    "feed-forward": Prune(structure="feed_forward", fraction=0.25, importance="taylor"),
+    "heads": Prune(structure="heads", fraction=0.25, importance="obd"),
+    "layers": Prune(structure="layers", fraction=0.5, importance="influence"),
+    "weights": Prune(structure="unstructured", fraction=0.3, importance="wanda"),
+    "low rank": LowRank(rank=12, weighting="fisher"),
+    "student": Distill(keep=0.5, hidden_weight=1.0, attention_weight=1.0, max_steps=3, batch_size=8),
+    "remembered": Distill(max_steps=12, batch_size=16),
+}
+"""Steps that apply to a sentence encoder."""

@@ -25,7 +25,7 @@ from tests import forked
 from tests.asked import write_asked
 from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
-from tests.similar import write_similar
+from tests.similar import searches, write_search, write_similar
 from tests.tagged import write_tagged
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -145,6 +145,8 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     (place / "tagged" / "data").rename(place / "my-entities")
     write_similar(place / "similar")
     (place / "similar" / "model").rename(place / "my-encoder")
+    write_search(place / "search", **searches(40, 2))
+    (place / "search" / "data").rename(place / "my-search")
     (place / "similar" / "data").rename(place / "my-similar")
     write_asked(place / "asked")
     (place / "asked" / "model").rename(place / "my-reader")

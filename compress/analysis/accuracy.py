@@ -53,15 +53,16 @@ class Evaluation:
     """Note on the examples, for readers of the results."""
 
 
-def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool) -> None:
+def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool, protocol: str = "") -> None:
     """Check the outcomes of a reference model, and with `warn` warn if it does not do its task.
 
     Raises InputError if its outputs are not finite.
     """
     if not evaluation.finite:
         raise InputError("its outputs are not finite on this test split: nothing can be judged against it")
-    unsound = unsound_reference(summarise(evaluation, metric, None, None, seed), name) if warn else None
-    if unsound:
+    if not warn:
+        return
+    if unsound := unsound_reference(summarise(evaluation, metric, None, None, seed, protocol=protocol), name):
         say(f"  WARNING: {unsound}; no verdict will be given")
 
 

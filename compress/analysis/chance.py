@@ -126,8 +126,9 @@ def _gold(outcomes: Outcomes) -> np.ndarray:
 
 def _random_order(outcomes: Outcomes) -> Outcomes | None:
     """Return the figures of a model that gives all texts of a query the same score: the mean over all orders."""
-    names = [name for name in ("reciprocal_rank", "ndcg_at_10") if f"random_{name}" in outcomes]
-    return {name: outcomes[f"random_{name}"] for name in names} or None
+    prefix = "random_"
+    names = [name.removeprefix(prefix) for name in outcomes if name.startswith(prefix)]
+    return {name: outcomes[f"{prefix}{name}"] for name in names} or None
 
 
 COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
@@ -135,7 +136,7 @@ COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "token_accuracy": _commonest_tag,
     "mse": _mean_score,
     "mrr": _random_order,
-    "ndcg_at_10": _random_order,
+    **dict.fromkeys(("ndcg_at_10", "recall_at_10", "recall_at_100"), _random_order),
     "f1_micro": _most_frequent_labels,
     "f1_macro": _all_labels,
     "average_precision": _equal_scores,

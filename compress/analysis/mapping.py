@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from compress.analysis.judging import unreliable
 from compress.analysis.odds import jointly
 from compress.analysis.verdict import Axis, cost_axis
 from compress.records.phase import Phase
@@ -32,6 +33,8 @@ class Cell:
     """Cost over that of the reference, with its interval for all points and recipes of the map (Bonferroni)."""
     alone: Estimate | None = None
     """The same with the interval of this point alone."""
+    unreliable: tuple[str, ...] = ()
+    """Why a NOT RELIABLE point is not: the disturbances of its measurement."""
 
     @property
     def decided(self) -> bool:
@@ -84,7 +87,7 @@ def maps(results: Sequence[Result]) -> list[Map]:
             if (cost := _cost(point, reference)) is not None and point is not None:
                 adjusted = next(among)
                 word = _word(point, cost[1], adjusted.differs)
-                cell = Cell(place, word, cost[0], adjusted.cost, cost[1])
+                cell = Cell(place, word, cost[0], adjusted.cost, cost[1], _reasons(result, word, point))
             by_phase.setdefault(phase, []).append(cell)
         for phase, cells in by_phase.items():
             ordered = sorted(cells, key=lambda cell: (cell.place[0], cell.place[1] or 0))
@@ -116,6 +119,13 @@ def _is_asked(point: Point, asked: Mapping[str, Any], phase: Phase | None) -> bo
 def _cost(point: Point | None, reference: str) -> tuple[Axis, Estimate] | None:
     ratio = None if point is None else point.ratio(reference)
     return None if point is None or ratio is None else cost_axis(ratio, point.energy_source)
+
+
+def _reasons(result: Result, word: MapWord, point: Point) -> tuple[str, ...]:
+    reference = result.verdict_reference
+    if word != "NOT RELIABLE" or reference is None:
+        return ()
+    return unreliable(point, reference.name, reference.points)
 
 
 def _word(point: Point, cost: Estimate, differs: bool) -> MapWord:

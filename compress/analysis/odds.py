@@ -27,6 +27,8 @@ from compress.records.stats import Estimate
 SEED = 0
 BLOCK = 200_000  # pairs of rows x resamples at a time, which fit a processor's cache
 
+LEAST_ODDS = 0.05
+"""Share of resamples below which a row off the front has no percentage."""
 SETTLED = frozenset({"BROKEN", "NO VERDICT", "NOT RELIABLE", "NO MEASURABLE DIFFERENCE"})
 """Words that a wider interval of the cost cannot change."""
 T = TypeVar("T")

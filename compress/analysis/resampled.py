@@ -20,7 +20,7 @@ from compress.records.stats import Estimate
 
 Columns = Mapping[str, np.ndarray]
 TAIL = 0.025
-RATED = ("ndcg_at_10", "reciprocal_rank", "em", "f1")
+RATED = ("ndcg_at_10", "reciprocal_rank", "recall_at_10", "recall_at_100", "em", "f1")
 """Figures of the order of a query's texts, and of an answer: 1 is the best."""
 
 

@@ -11,12 +11,18 @@ FLOORS = {
     "pearson": "a random score",
     "mse": "always answering the mean score",
     "mrr": "a random order",
-    "ndcg_at_10": "a random order",
+    **dict.fromkeys(("ndcg_at_10", "recall_at_10", "recall_at_100"), "a random order"),
     "accuracy": "always answering the majority class",
     "entity_f1": "naming no entity",
     "token_accuracy": "always answering the most frequent tag",
 }
 """Metric -> the model that has learned nothing, if it has a name."""
+ANSWERS = {
+    "greedy decoding": "always answering the most frequent continuation",
+    "log-likelihood": "always answering the most frequent position",
+    "lm_eval ": "always giving the most frequent answer",
+}
+"""Beginning of an accuracy's variant -> the same, for tasks whose answers are no classes."""
 
 
 def unsound_reference(accuracy: Accuracy, name: str) -> str | None:
@@ -50,12 +56,14 @@ def unsound_reference(accuracy: Accuracy, name: str) -> str | None:
     interval = f" ({estimate.low:.3f} to {estimate.high:.3f})" if estimate.bounded else ""
     return (
         f"{name} is not measurably better than chance at this task: {accuracy.metric} {estimate.value:.3f}{interval}, "
-        f"where {floor_words(accuracy.metric, chance)}"
+        f"where {floor_words(accuracy, chance)}"
     )
 
 
-def floor_words(metric: str, chance: float) -> str:
+def floor_words(accuracy: Accuracy, chance: float) -> str:
     """Return the metric of a model that has learned nothing, as half a sentence."""
+    metric, variant = accuracy.metric, accuracy.variant or ""
     if metric == "perplexity":
         return f"a uniform guess over the vocabulary gives {chance:,.0f}"
-    return f"{FLOORS.get(metric, 'the best constant answer')} gives {chance:.3f}"
+    own = next((words for start, words in ANSWERS.items() if metric == "accuracy" and variant.startswith(start)), None)
+    return f"{own or FLOORS.get(metric, 'the best constant answer')} gives {chance:.3f}"

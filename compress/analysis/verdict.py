@@ -177,7 +177,7 @@ def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
     margin, lost = sign * (base - chance), sign * (base - ours)
     if margin <= 0 or lost <= 0.5 * margin:  # a reference no better than chance has no margin
         return None
-    return f"{metric} {ours:.3f} against {base:.3f} of {name}, where {floor_words(metric, chance)}"
+    return f"{metric} {ours:.3f} against {base:.3f} of {name}, where {floor_words(accuracy, chance)}"
 
 
 def _why_not_energy(energy_source: str | None, ratio: Ratio) -> str:

@@ -110,8 +110,8 @@ def map_(
     length: Annotated[
         str | None,
         typer.Option(
-            help="Lengths in tokens, separated by commas, up to the model's positions; of language models the context. "
-            "Default: that of the workload's headline. Images have none."
+            help="Lengths in tokens, separated by commas, up to the model's positions; of language models the context, "
+            "up to the positions less the generated tokens. Default: that of the workload's headline. Images have none."
         ),
     ] = None,
     phase: Annotated[

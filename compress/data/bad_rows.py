@@ -1,6 +1,7 @@
 """Rows of a split that cannot be examples, with the reason of each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from compress.base.errors import InputError
 
@@ -29,6 +30,17 @@ def refuse(problems: Iterable[tuple[int, str]]) -> None:
     """Raise BadRows for rows with problems: (row, reason) pairs."""
     if found := list(problems):
         raise BadRows(found)
+
+
+@contextmanager
+def placed(name: str, place: Callable[[int], str]) -> Iterator[None]:
+    """Name a table in the errors about it, and the places of its rows: they are not those of the split."""
+    try:
+        yield
+    except BadRows as error:
+        raise InputError(f"{name} {problem}" for problem in BadRows(error.rows, place).problems) from None
+    except InputError as error:
+        raise InputError(f"{name}: {problem}" for problem in error.problems) from None
 
 
 def shown(value: object) -> str:

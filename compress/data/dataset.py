@@ -93,6 +93,10 @@ class Dataset(Config):
     """Column of the list of numbers that grade the relevance of the positives; unset: 1 each."""
     continuation: str = Field(default="continuation", exclude_if=_as_default("continuation"))
     """Column of the right continuation of a text."""
+    corpus: str | None = Field(default=None, exclude_if=_unset)
+    """Retrieval: split or file of the texts that are searched; the test split holds the queries."""
+    qrels: str | None = Field(default=None, exclude_if=_unset)
+    """Retrieval: split or file of the judgements: query-id, corpus-id and score, a grade."""
     delimiter: str = Field(default=" ", exclude_if=_as_default(" "))
     r"""Text between a context and its continuation, such as "\nAnswer: "."""
     image: str = "image"
@@ -100,7 +104,7 @@ class Dataset(Config):
     csv: Csv | None = Field(default=None, exclude_if=_unset)
     """Format of csv, tsv, conll and iob2 files; detected if unset."""
 
-    @field_validator("train", "test")
+    @field_validator("train", "test", "corpus", "qrels")
     @classmethod
     def _split_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and (problem := split_name_problem(value)):

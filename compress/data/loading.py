@@ -14,6 +14,7 @@ from compress.data.bad_rows import BadRows
 from compress.data.checkpoints.folder import unknown_tokenizer
 from compress.data.locate import architecture_problem, folder_of
 from compress.data.source import Source, Split
+from compress.data.spacing import spaced_rows
 from compress.data.tasks import task_of
 from compress.data.tasks.task import untouched
 from compress.data.workload import Workload
@@ -165,7 +166,9 @@ def load_examples(
         raw = spaced(raw, limit)
     place = f"{workload.name} {split} split"
     try:
-        if dense is None or task.prepare_like is None:
+        if split == "test" and task.search is not None:
+            examples = task.search.prepare(raw, tables.table(source, "corpus"), processor, workload, model_config)
+        elif dense is None or task.prepare_like is None:
             examples = task.prepare(raw, processor, workload, model_config)
         else:
             examples = task.prepare_like(raw, processor, workload, model_config, dense)
@@ -213,13 +216,6 @@ def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset
     if limit is None or limit >= len(examples):
         return examples
     return examples.select(spaced_rows(len(examples), limit))
-
-
-def spaced_rows(count: int, limit: int | None) -> list[int]:
-    """Return the rows that `spaced` takes of this many."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [index * count // limit for index in range(limit)]
 
 
 def check(source: Source, model: Any, processor: Any, examples: "datasets.Dataset") -> None:

@@ -179,7 +179,8 @@ def _split_files(path: Path, workload: Workload) -> frozenset[Path]:
 
     if path.is_file():
         return frozenset([path])
-    splits = (split_files(path, name) for name in (workload.dataset.test, workload.dataset.train) if name)
+    spec = workload.dataset
+    splits = (split_files(path, name) for name in (spec.test, spec.train, spec.corpus, spec.qrels) if name)
     return frozenset().union(*(split.all for split in splits if split is not None))
 
 

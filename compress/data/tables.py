@@ -19,6 +19,7 @@ from compress.data.look_alike import look_alike
 from compress.data.same_inputs import same_inputs
 from compress.data.split_files import KINDS, SplitFiles, kind, split_files, unknown_kind
 from compress.data.tasks import task_of
+from compress.data.tasks.task import Table
 from compress.data.workload import Workload
 
 if TYPE_CHECKING:
@@ -27,12 +28,20 @@ if TYPE_CHECKING:
     from compress.data.source import Source, Split
 
 JSON = (".jsonl", ".json")
+THREE = "expected a folder with the queries, the corpus and the judgements (qrels), as files"
 APART = "expected a test split that no step learns from: split the data, or set dataset.train to null"
 
 
 def location_problems(path: Path, workload: Workload) -> list[str]:
     """Return the problems of a data folder or file, before reading any rows."""
     place, spec = f"{workload.name} dataset {path}", workload.dataset
+    if task_of(workload.task).search is not None:
+        try:
+            problems = [_table_problem(path, spec, field) for field in ("test", "corpus", "qrels")]
+        except InputError as error:
+            problems = list(error.problems)
+        if any(problems):
+            return [f"{place}: {problem}" for problem in dict.fromkeys(problems) if problem]
     if path.is_file():
         return [] if kind(path) else [f"{place}: {unknown_kind(path)}"]
     try:
@@ -97,7 +106,11 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
             f"{place}: the workload names no train split; steps that calibrate or train need dataset.train{hint}"
         )
     try:
-        raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
+        search = task_of(source.workload.task).search if split == "test" else None
+        if search is not None:
+            raw = search.judged(table(source, "test"), table(source, "qrels"), source.workload)
+        else:
+            raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
@@ -106,6 +119,35 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
         raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw
+
+
+def table(source: "Source", field: str) -> Table:
+    """Return one of several tables of the test split, which this field of the data set names: test, corpus or qrels."""
+    path, spec = Path(source.dataset), source.workload.dataset
+    if source.resolved["dataset_revision"]:
+        raise InputError(f"a data set on the hub; download it: {THREE}")
+    if problem := _table_problem(path, spec, field):
+        raise InputError(problem)
+    found = split_files(path, getattr(spec, field))
+    files = found.tables if found else ()
+    name = files[0].relative_to(path).as_posix() if len(files) == 1 else getattr(spec, field)
+    rows = read_files(list(files), spec)
+    if len(rows) == 0:
+        raise InputError(f"{name} has no rows; expected at least one")
+    return Table(name, rows, _row_places(files, spec, named=False))
+
+
+def _table_problem(path: Path, spec: Dataset, field: str) -> str:
+    """Return why a folder has no such table, before reading any rows; empty if it has one."""
+    name = getattr(spec, field)
+    if not path.is_dir():
+        return f"one file; {THREE}"
+    if name is None:
+        return f"{field}: not set; set dataset.{field} to its file; the folder holds {listed(data_files(path))}"
+    found = split_files(path, name)
+    if found is None or not found.tables:
+        return f"no {field} {name!r}; the folder holds {listed(data_files(path))}; set dataset.{field} to its file"
+    return ""
 
 
 def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
@@ -134,10 +176,15 @@ def places(source: "Source", split: "Split") -> Callable[[int], str]:
     if source.resolved["dataset_revision"] or name is None:
         return "row {}".format
     data_files = SplitFiles((path,)) if path.is_file() else split_files(path, name)
-    files = data_files.tables if data_files else ()
+    return _row_places(data_files.tables if data_files else (), spec)
+
+
+def _row_places(files: Sequence[Path], spec: Dataset, named: bool = True) -> Callable[[int], str]:
+    """Return the function of `places` for these files; `named`: whether it names a single file too."""
     if not all(kind(file) in (*JSON, *conll.KINDS) for file in files):
         return "row {}".format
-    listed = [f"{file.name} line {line}" for file in files for line in _lines(file, spec)]
+    names = [f"{file.name} " if named or len(files) > 1 else "" for file in files]
+    listed = [f"{name}line {line}" for name, file in zip(names, files, strict=True) for line in _lines(file, spec)]
     return lambda row: listed[row]
 
 

@@ -1,6 +1,6 @@
 """Template of a workload file for the user's model and data: `compress init`.
 
-Detects splits, columns and files without a header. Language models get a point that generates.
+Detects splits, columns and files without a header. Language models get a headline that generates.
 """
 
 import json
@@ -14,15 +14,21 @@ from compress.data import headerless
 from compress.data.empty import empty_model
 from compress.data.formats import delimited
 from compress.data.hub import is_id
-from compress.data.split_files import KINDS, kind, split_files, unknown_kind
+from compress.data.longest import longest_row
+from compress.data.split_files import KINDS, holds, kind, split_files, unknown_kind
 from compress.data.tables import columns, data_files, listed
 from compress.data.tasks import task_of, unknown
 
 TESTS = ("test", "validation", "valid", "val", "dev")
+SEARCHED = ("queries",)
+TABLES = {"corpus": ("corpus",), "qrels": ("qrels/test.tsv", "qrels/dev.tsv", "qrels")}
+"""Usual names of the tables of a search."""
 FEWEST_TOKENS = 4  # of an operating point
 SPARE = 128
 """Positions beyond the usual length from which a model is not built: a table may hold rows without a position."""
-GENERATED = 32  # tokens of the point that generates, after twice as many of text
+GENERATED = 32  # tokens of the headline that generates, after twice as many of text
+MULTIPLE = 16
+"""A length that the data needs is rounded up to a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def init(
     ]
     found = found_in(data, task)
     is_hub = not expanded(data).exists()
-    lines.append(f"  train: {_scalar(found.train)}" + _hint(found.train is None, "steps that learn need one"))
+    learning = "steps that learn need one" + ", such as the corpus" * (declared.search is not None)
+    lines.append(f"  train: {_scalar(found.train)}" + _hint(found.train is None, learning))
     remark = "a hub data set: look up its splits on its page" if is_hub else found.remark
     lines.append(f"  test: {_scalar(found.test)}" + _hint(bool(remark), remark))
     for column in declared.columns:
@@ -73,12 +80,16 @@ def init(
             continue
         hint = f"not found in {', '.join(map(_scalar, found.columns))}" if found.columns else "look up the column"
         lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
+    if declared.search is not None:
+        lines += [f"  {field}: {_table(expanded(data), field)}" for field in TABLES]
+    if declared.has_continuations:
+        lines.append('  delimiter: " "  # between a context and its continuation')
     if not found.header:
         named = ", ".join(map(_scalar, found.columns))
         lines.append(f"  csv: {{columns: [{named}]}}  # the files have no header: check which column is which")
     lines.append(f"metric: {declared.metric}")
     if declared.has_lengths:
-        lines.append(f"max_length: {declared.longest(expanded(model)) or _max_length(expanded(model), task)}")
+        lines.append(_length_line(expanded(model), expanded(data), lines, task))
     lines += declared.lines(expanded(model))
     if declared.generates:
         lines += _generating(expanded(model), task)
@@ -95,14 +106,21 @@ def _label_columns(model: str, task: str, found: Sequence[str]) -> list[str]:
     return names if task_of(task).several_labels and names and set(names) <= set(found) else []
 
 
+def _table(data: Path, field: str) -> str:
+    """Return the file of one of a search's tables, as BEIR and copies of it name it; with a hint if there is none."""
+    names = TABLES[field] if data.is_dir() else ()
+    found = next((name for name in names if holds(data, name)), None)
+    return _scalar(found or field) + _hint(found is None, "not found: name its file")
+
+
 def _generating(model: Path, task: str) -> list[str]:
-    """Return the lines of a point that generates one text at a time; none for a model of too few positions."""
+    """Return the line of a headline that generates one text at a time; none for a model of too few positions."""
     stated = _positions(model)
     limit = None if stated is None else _position_limit(model, task) or stated
     new = GENERATED if limit is None else min(GENERATED, limit // 3)
     if 2 * new < FEWEST_TOKENS:
         return []
-    return ["points:", f"  - {{batch_size: 1, sequence_length: {2 * new}, generate: {new}}}"]
+    return [f"headline: {{phase: decode, batch_size: 1, context: {2 * new}, new_tokens: {new}}}"]
 
 
 def check_task(task: str) -> None:
@@ -121,7 +139,7 @@ def check_data(option: str, value: str) -> None:
     """Raise InputError for a value that is no place, or a folder without a split for evaluation."""
     check_place(option, value)
     if (path := expanded(value)).exists():
-        _splits(path)
+        _splits(path, (*TESTS, *SEARCHED))
 
 
 def found_in(data: str, task: str) -> Found:
@@ -130,9 +148,10 @@ def found_in(data: str, task: str) -> Found:
     Raises InputError without a split for evaluation.
     """
     path = expanded(data)
+    is_search = task_of(task).search is not None
     if not path.exists():
         return Found("train", "test", ())
-    train, test = _splits(path)
+    train, test = _splits(path, SEARCHED if is_search else TESTS)
     names = _names(path, test, task)
     if train is not None and (_names(path, train, task) is None) != (names is None):
         with_header, without = (test, train) if names is None else (train, test)
@@ -143,7 +162,7 @@ def found_in(data: str, task: str) -> Found:
     columns = _columns(path, test) if names is None else names
     if not columns:
         raise InputError(f"{path}: the {test} split has no columns; expected at least one example")
-    another = path.is_dir() and test != "test" and split_files(path, "test") is not None
+    another = path.is_dir() and not is_search and test != "test" and split_files(path, "test") is not None
     remark = "there is a test split too: take it if it has its labels" if another else ""
     return Found(train, test, columns, header=names is None, remark=remark)
 
@@ -160,19 +179,19 @@ def _names(path: Path, split: str, task: str) -> list[str] | None:
         raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
-def _splits(path: Path) -> tuple[str | None, str]:
-    """Return the train split and the test split of a folder or a file."""
+def _splits(path: Path, tests: Sequence[str]) -> tuple[str | None, str]:
+    """Return the train split of a folder or a file, and the first test split of these names."""
     if path.is_file():
         if not kind(path):
             raise InputError(f"{path}: {unknown_kind(path)}")
         return None, "test"
-    test = next((name for name in TESTS if split_files(path, name)), None)
+    test = next((name for name in tests if split_files(path, name)), None)
     if test is None:
         names = data_files(path)
         way_out = f"; give one file: --data {path / _most_like_a_test(names)}" if names else ""
         raise InputError(
             f"{path}: no test split; the folder holds {listed(names)}; expected files ({', '.join(KINDS)}) or folders "
-            f"named {', '.join(TESTS)}{way_out}"
+            f"named {', '.join(tests)}{way_out}"
         )
     train = "train" if split_files(path, "train") else None
     # a GLUE-like test split hides its labels: evaluate on validation
@@ -193,12 +212,25 @@ def _columns(path: Path, split: str) -> Sequence[str]:
         raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
-def _max_length(model: Path, task: str) -> int:
-    """Return the task's usual length, or the number of positions of a shorter model."""
-    stated, usual = _positions(model), task_of(task).usual_length
-    if stated is None or stated >= usual + SPARE:
-        return usual
-    return max(8, min(usual, _position_limit(model, task) or stated))
+def _length_line(model: Path, data: Path, lines: Sequence[str], task: str) -> str:
+    """Return the line of max_length: what the model's files state, else what the data needs and the model reads."""
+    declared = task_of(task)
+    if (length := declared.longest(model)) is not None:
+        return f"max_length: {length}"
+    readable = declared.has_continuations and model.is_dir() and data.exists()
+    needed = (longest_row(model, data, "\n".join(lines)) if readable else None) or 0
+    wanted = max(declared.usual_length, -(-needed // MULTIPLE) * MULTIPLE)
+    length = _max_length(model, task, wanted)
+    hint = f"the model's positions; the longest row has {needed} tokens: its context will lose its beginning"
+    return f"max_length: {length}" + _hint(length < needed, hint)
+
+
+def _max_length(model: Path, task: str, wanted: int) -> int:
+    """Return the wanted length, or the number of positions of a shorter model."""
+    stated = _positions(model)
+    if stated is None or stated >= wanted + SPARE:
+        return wanted
+    return max(8, min(wanted, _position_limit(model, task) or stated))
 
 
 def _positions(model: Path) -> int | None:

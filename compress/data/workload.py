@@ -16,9 +16,10 @@ from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
 from compress.data.dataset import Dataset
 from compress.data.point import FEWEST_TOKENS, MOST_TOKENS, OperatingPoint
+from compress.data.sentences.settings import Pooling
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
-from compress.data.tasks.task import Normalization, Pooling
+from compress.data.tasks.task import Normalization
 from compress.records.fields import LARGE
 from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
@@ -31,6 +32,8 @@ OF_SOME_TASKS = (
     "pooling",
     "normalize",
     "prompt",
+    "query_prompt",
+    "document_prompt",
     "threshold",
     "doc_stride",
     "longest_answer",
@@ -42,7 +45,7 @@ OF_SOME_TASKS = (
 class Workload(Config):
     """The model, the data, the metric and the operating points."""
 
-    several_lines = ("dataset.delimiter", "prompt")
+    several_lines = ("dataset.delimiter", "prompt", "query_prompt", "document_prompt")
 
     name: str = "workload"
     """Name of the results folder; the file's name when loaded from a file."""
@@ -55,8 +58,8 @@ class Workload(Config):
     """Location and columns of the examples."""
     metric: str = ""
     """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, spearman, pearson, mse, f1_micro,
-    f1_macro, average_precision, mrr, ndcg_at_10, exact_match, lm_eval:TASK of lm-evaluation-harness, or the path of a
-    metric module; unset: the task's default."""
+    f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, lm_eval:TASK of
+    lm-evaluation-harness, or the path of a metric module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
@@ -75,6 +78,9 @@ class Workload(Config):
     """Sentence similarity: whether a plain encoder's vectors are normalised; unset: they are not."""
     prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Sentence similarity: text before every text, such as "query: "; unset: the default prompt of the model."""
+    query_prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    document_prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Retrieval: texts before queries, and before the texts that are searched; unset: those of the model."""
     for_training: bool = Field(default=False, exclude_if=lambda value: not value, json_schema_extra={"internal": True})
     """Whether the examples are those of training and calibration, which need no answers for some tasks."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, exclude_if=lambda value: value == 0.5)
@@ -160,6 +166,8 @@ class Workload(Config):
         if self.dataset.label_columns is not None and not task_of(self.task).several_labels:
             having = names_where("several_labels")
             raise ValueError(f"dataset.label_columns: {self.task} has one label column; only {having} has several")
+        if (self.dataset.corpus or self.dataset.qrels) and task_of(self.task).search is None:
+            raise ValueError(f"dataset.corpus, dataset.qrels: {self.task} reads one table; only retrieval has several")
         fields: dict[str, str] = {}
         for column in task_of(self.task).columns:
             if (name := getattr(self.dataset, column.field)) is None:

@@ -97,6 +97,8 @@ def _write(
     """Write the files and return the checks that they passed."""
     if isinstance(model, GraphModel):
         return _write_graph_again(model, processor, manifest, target, work)
+    if target == "gguf":
+        gguf.check(model, processor)
     layers = refuse(model, manifest.layers, target)
     bundle = Bundle(model, processor, manifest.task, torch.device("cpu"))
     if target not in FOLDERS:

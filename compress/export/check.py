@@ -120,7 +120,8 @@ def loaded(
 
             opened = StatefulModel if task_of(task).generates else OpenVinoModel
             return alike(reader, expected, opened(folder / openvino.FILE, model.config, exact=True), folder)
-        return equal(reader, expected, _by_transformers(target, model, folder, task), folder)
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the packages, of the first answer too
+            return equal(reader, expected, _by_transformers(target, model, folder, task), folder)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # readers raise anything
@@ -143,9 +144,7 @@ def _by_transformers(target: Target, model: Any, folder: Path, task: str) -> Any
 
     file = {"gguf_file": gguf.FILE} if target == "gguf" else {}
     dtype = next(model.parameters()).dtype
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the packages
-        found = auto_class(task).from_pretrained(folder, dtype=dtype, local_files_only=True, **file)
-    return found.eval()
+    return auto_class(task).from_pretrained(folder, dtype=dtype, local_files_only=True, **file).eval()
 
 
 def _read_into(model: Any, layers: Mapping[str, GroupedLinear], folder: Path) -> None:

@@ -21,10 +21,11 @@ from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import content
 from compress.base.source_code import code_digest
-from compress.data import locate
+from compress.data import loading, locate, positions
+from compress.data.empty import empty_model
 from compress.data.grid import Grid
 from compress.data.source import Source
-from compress.data.tasks import names_where, task_of
+from compress.data.tasks import names_where, task_of, texts
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
@@ -116,6 +117,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
             if name not in sources:
                 sources[name] = locate.resolve(workloads[name])
                 problems.extend(name_conflicts(options.out / sources[name].workload.name, sources[name]))
+                problems.extend(_mapped_problems(sources[name]))
             source = sources[name]
             metric = metrics.digest(source.workload.metric_source)
             _check_margin(recipe, source.workload.metric_name)
@@ -158,6 +160,18 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
+
+
+def _mapped_problems(source: Source) -> list[str]:
+    """Return errors for points of a map that end beyond the model's positions, before the plan is printed."""
+    workload = source.workload
+    if not any(point.longest for point in workload.mapped_points):
+        return []
+    try:
+        model = empty_model(loading.config_of(source), workload.task, workload.trust_remote_code)
+    except InputError:
+        return []  # the preflight reports the reason, with the weights' own
+    return [f"{source.place}: {problem}" for problem in texts.mapped_problems(positions.limit(model), workload)]
 
 
 def _check_margin(recipe: Recipe, metric: str) -> None:

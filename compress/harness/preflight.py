@@ -136,8 +136,8 @@ def _metric_fits(source: Source, examples: Any, processor: Any) -> None:
         from compress.measure.harness_model import check_requests
 
         loaded = lm_eval_task.load(asked)
-        if processor is not None:
-            check_requests(loaded, processor, source.workload.max_length)
+        if processor is not None and (note := check_requests(loaded, processor, source.workload.max_length)):
+            say(f"  {note}")
         return
     sample, count = task_of(source.workload.task).sample_outcomes, 0 if examples is None else len(examples)
     one_each = count and "reference" in sample and "labels" in examples.column_names
@@ -235,8 +235,9 @@ def _cache_problems(kv_cache: str, bundle: Any) -> list[str]:
     if bundle.runtime in GRAPH_RUNTIMES:
         return []
     problem = refusal(bundle.model, kv_cache)
-    longest = bundle.workload.max_length
-    if problem is None and kv_cache in ("int8", "int4") and longest <= FIRST_ROUNDED:
+    longest = None if bundle.workload is None else bundle.workload.max_length
+    rounds = problem is None and kv_cache in ("int8", "int4")
+    if rounds and longest is not None and longest <= FIRST_ROUNDED:
         problem = (
             f"tokens are rounded once {FIRST_ROUNDED} have been read, and texts have at most max_length {longest}; set "
             f"max_length {2 * FIRST_ROUNDED} or more, or use runtime openvino, which rounds all tokens"

@@ -21,8 +21,8 @@ from compress.model.skeleton import empty_copy
 from compress.records import machine as machines
 from compress.spec.recipe import Recipe
 
-STARTS = ("prune_half", "lowrank_half", "distill_half")
-"""Recipes of any model that show the other methods after a task's first recipe."""
+STARTS = ("llama_int4", "prune_half", "lowrank_half", "distill_half")
+"""Recipes that follow a task's first recipe: smaller integers of language models, and the other methods."""
 FEWEST = 3
 """Recipes that are named, if as many run."""
 

@@ -21,6 +21,9 @@ def answers(job: Job, runner: LoadedModel, batch_size: int, most: int | None = N
         lm = harness_model(runner.model, runner.processor, device, batch_size, job.workload.max_length)
         limits = [each for each in (loading.judged(job.workload, job.limit), most) if each is not None]
         return harness_evaluation(lm, loaded, batch_size, min(limits, default=None))
-    examples = loading.spaced(split_examples(job, runner), most)
-    task = task_of(job.workload.task)
+    task, examples = task_of(job.workload.task), split_examples(job, runner)
+    if most is not None and task.search is not None:
+        examples = task.search.fewer(examples, most)
+    else:
+        examples = loading.spaced(examples, most)
     return evaluate(runner.model, task, examples, runner.processor, device, batch_size, runner.spec.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.analysis.accuracy import Evaluation
 from compress.analysis.metrics.lm_eval_task import Loaded, gold, quiet, right
 from compress.base.errors import InputError
-from compress.data.loading import spaced_rows
+from compress.data.spacing import spaced_rows
 from compress.data.tasks import causal_lm, continuations
 from compress.data.tasks.blocks import frame
 from compress.data.tasks.task import Task, final
@@ -23,6 +23,8 @@ ROWS: Task = replace(causal_lm.TASK, outcomes=continuations.outcomes, answers=fi
 """Contexts with continuations, as rows: one log-likelihood each."""
 
 
+COUNTED = "one for each request of lm_eval"
+"""What a note counts: the harness asks for a log-likelihood of every choice, and of every continuation."""
 OTHER_KIND = "lm_eval: the task asks for {}; expected one that is scored by log-likelihoods of choices or continuations"
 """Of a task whose requests are not those that its file states: `lm_eval_task.load` refuses these kinds before."""
 
@@ -37,7 +39,7 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
 
     class Model(TemplateLM):
         tokenizer, eot_token_id, prefix_token_id = processor, processor.eos_token_id, next(iter(opening), None)
-        first, finite = prefix, True
+        first, finite, remark = prefix, True, ""
 
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
             ids = processor(string, add_special_tokens=False, verbose=False)["input_ids"]
@@ -45,6 +47,7 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
 
         def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
             rows = [continuations.fitted(own, scored, len(prefix), max_length) for _, own, scored in requests]
+            self.remark = continuations.remark(rows, max_length, COUNTED)
             table = {"input_ids": [row.ids for row in rows], "context": [row.context for row in rows]}
             found = evaluate(model, ROWS, datasets.Dataset.from_dict(table), processor, device, batch_size, "lm_eval")
             self.finite = self.finite and found.finite
@@ -60,8 +63,11 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
     return Model()
 
 
-def check_requests(loaded: Loaded, processor: Any, max_length: int) -> None:
-    """Raise InputError for examples whose continuation has no place, or whose empty context no token can open."""
+def check_requests(loaded: Loaded, processor: Any, max_length: int) -> str:
+    """Return a note on contexts that are cut; empty without any.
+
+    Raises InputError for examples whose continuation has no place, or whose empty context no token can open.
+    """
     import torch
 
     lm = harness_model(None, processor, torch.device("cpu"), 1, max_length)
@@ -69,11 +75,12 @@ def check_requests(loaded: Loaded, processor: Any, max_length: int) -> None:
         loaded.task.build_all_requests()
     requests = loaded.task.instances
     problems: list[str] = []
+    fitted: list[continuations.Encoded] = []
 
     def check(rows: Any, **_: Any) -> list[None]:
         for request, (_, own, scored) in zip(requests, rows, strict=True):
             try:
-                continuations.fitted(own, scored, len(lm.first), max_length)
+                fitted.append(continuations.fitted(own, scored, len(lm.first), max_length))
                 why = continuations.UNOPENED if None in own else ""
             except InputError as error:
                 why = str(error)
@@ -86,6 +93,7 @@ def check_requests(loaded: Loaded, processor: Any, max_length: int) -> None:
     if problems:
         more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
         raise InputError(f"lm_eval {loaded.name}: {'; '.join(dict.fromkeys(problems[:6]))}{more}")
+    return continuations.remark(fitted, max_length, COUNTED)
 
 
 def harness_evaluation(lm: Any, loaded: Loaded, batch_size: int, limit: int | None) -> Evaluation:
@@ -103,7 +111,7 @@ def harness_evaluation(lm: Any, loaded: Loaded, batch_size: int, limit: int | No
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     pairs = [_answer(sample, loaded, numbers) for sample in samples]
     columns = {"prediction": [pair[0] for pair in pairs], "reference": [pair[1] for pair in pairs]}
-    return Evaluation(columns, lm.finite, batch_size)
+    return Evaluation(columns, lm.finite, batch_size, remark=lm.remark)
 
 
 def _answer(sample: Any, loaded: Loaded, numbers: dict[str, int]) -> tuple[float, float]:

@@ -203,12 +203,16 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
     runner = shelf.take(spec)
     if not job.evaluates:
         return runner.model.config
+    warn, metric, protocol = spec is job.runners[0], job.workload.metric_name, job.workload.protocol
+    check_reference = partial(
+        accuracy.check_reference, name=spec.name, metric=metric, seed=job.seed, warn=warn, protocol=protocol
+    )
     if spec.name in known:
         earlier = runners[spec.name] = known[spec.name]
         own = accuracy.Evaluation(
             earlier.outcomes, earlier.finite, earlier.batch_size, earlier.order, outputs=earlier.outputs
         )
-        accuracy.check_reference(own, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
+        check_reference(own)
         say(f"  {spec.name}: evaluated by an earlier run")
         return runner.model.config
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
@@ -225,7 +229,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         remark=evaluation.remark,
     )
     if spec.reference:
-        accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
+        check_reference(evaluation)
     if spec.accuracy_only:
         say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
         return runner.model.config

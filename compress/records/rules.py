@@ -21,6 +21,8 @@ UNITS: dict[str, Unit] = {
     "mse": "percent",
     "mrr": "points",
     "ndcg_at_10": "points",
+    "recall_at_10": "points",
+    "recall_at_100": "points",
     "f1_micro": "points",
     "f1_macro": "points",
     "average_precision": "points",

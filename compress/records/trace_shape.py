@@ -50,6 +50,7 @@ NEEDED = {
     **dict.fromkeys(("spearman", "pearson", "mse"), (OUTCOMES[3],)),
     **dict.fromkeys(("f1_micro", "f1_macro"), (OUTCOMES[4],)),
     **dict.fromkeys(("mrr", "ndcg_at_10"), (OUTCOMES[5],)),
+    **{name: (OUTCOMES[5] | {name},) for name in ("recall_at_10", "recall_at_100")},
     "average_precision": (OUTCOMES[4] | {"score_0"},),
     "exact_match": (OUTCOMES[6],),
 }

@@ -75,9 +75,11 @@ def describe(result: Result, recipes: int = 1) -> Iterable[str]:
         yield f"kernels: {result.kernel.label}" + (f" ({result.kernel.cause})" if result.kernel.cause else "")
         yield from (f"  {100 * op.share:5.1f} %  {op.name}" for op in result.kernel.evidence)
     if result.transform is not None:
-        yield f"compressing took {result.transform.seconds:.1f} s in {len(result.transform.steps)} steps"
+        count = len(result.transform.steps)
+        yield f"compressing took {result.transform.seconds:.1f} s in {count} step{'s' * (count != 1)}"
         for step in result.transform.steps:
-            yield f"  {step.method}: {step.changed_layers} layers in {step.seconds:.1f} s"
+            layers = f"{step.changed_layers} layer{'s' * (step.changed_layers != 1)}"
+            yield f"  {step.method}: {layers} in {step.seconds:.1f} s"
             if step.shares is not None:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:

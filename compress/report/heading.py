@@ -37,7 +37,7 @@ def heading(table: Table) -> list[str]:
         )
     accuracy = newest.accuracy
     if accuracy is not None:
-        floor = "" if accuracy.chance is None else f"; {floor_words(accuracy.metric, accuracy.chance)}"
+        floor = "" if accuracy.chance is None else f"; {floor_words(accuracy, accuracy.chance)}"
         form = "" if accuracy.variant is None else f" ({accuracy.variant})"
         better = "" if accuracy.metric in UNITS else f"; {'higher' if accuracy.higher_is_better else 'lower'} is better"
         lines.append(f"Judged by {accuracy.metric}{form} on {accuracy.estimate.n:,} test examples{floor}{better}")
@@ -45,10 +45,11 @@ def heading(table: Table) -> list[str]:
         lines.append(f"Reference of verdicts, differences and ratios: {table.reference}")
     everything = (*table.results, *table.failed)
     dates = [r.created for r in sorted(everything, key=lambda r: r.moment)]
-    sessions = sorted({r.session for r in everything})
+    sessions = sorted({r.session for r in everything if r.session})  # a run that failed before measuring has none
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     shown = ", ".join(sessions[:4]) + (f" and {len(sessions) - 4} more" if len(sessions) > 4 else "")
-    lines.append(f"Measured: {when}; session{'s' * (len(sessions) > 1)} {shown}{_rounds(table)}")
+    taken = f"; session{'s' * (len(sessions) > 1)} {shown}" if sessions else ""
+    lines.append(f"Measured: {when}{taken}{_rounds(table)}")
     return [plain(line) for line in lines]
 
 
@@ -82,5 +83,10 @@ def _workload(table: Table) -> str:
     data = dataset.get("path") if isinstance(dataset, dict) else None
     split = dataset.get("test") if isinstance(dataset, dict) else None
     parts = [str(workload.get("name", "")), f"model {workload['model']}" if workload.get("model") else ""]
-    data = f"{data}, evaluated on its split {split}" if data and split else data
+    if data and str(workload.get("metric", "")).startswith("lm_eval:"):
+        variant, n = (accuracy.variant, accuracy.estimate.n) if (accuracy := table.newest.accuracy) else (None, 0)
+        examples = f" ({n:,} examples)" if n else ""
+        data = f"{data} for timing and calibration, evaluated on {variant or workload['metric']}{examples}"
+    elif data and split:
+        data = f"{data}, evaluated on its split {split}"
     return ", ".join(part for part in (*parts, f"data {data}" if data else "") if part)

@@ -32,9 +32,11 @@ def print_maps(results: Sequence[Result], console: "Console") -> None:
         where = f"{of.result.workload.get('name', 'workload')} on {machine.device_name}"
         phase = "" if of.phase is None else f", {of.phase}"
         console.print(
-            Text(text.plain(f"{of.result.name}: cost / that of {of.reference}; {where}{phase}"), style="bold")
+            Text(text.plain(f"{of.result.name}: {_costs(of)} / that of {of.reference}; {where}{phase}"), style="bold")
         )
         console.print(_table(of, console.width), crop=False)
+        for line in _disturbed(of):
+            console.print(Text(text.plain(line)))
         console.print(Text(text.plain(sentence(of))))
         console.print()
     if drawn:
@@ -42,6 +44,23 @@ def print_maps(results: Sequence[Result], console: "Console") -> None:
     for result in results:
         if result.error is not None:
             console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
+
+
+def _costs(of: Map) -> str:
+    """Return what the ratios of a map are of: `latency`, `energy`, or `latency or energy` where cells differ."""
+    return " or ".join(sorted(of.axes, reverse=True)) or "cost"
+
+
+def _disturbed(of: Map) -> Iterator[str]:
+    """Yield why points are not reliable, each reason once with its points."""
+    places: dict[str, list[str]] = {}
+    for cell in of.cells:
+        for reason in cell.unreliable:
+            batch_size, length = cell.place
+            places.setdefault(reason, []).append(
+                f"batch {batch_size}" + ("" if length is None else f" x {noun(of)} {length}")
+            )
+    yield from (f"NOT RELIABLE at {', '.join(each)}: {reason}" for reason, each in places.items())
 
 
 def _table(of: Map, width: int) -> "RenderableType":

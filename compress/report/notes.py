@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from compress.analysis.dominance import COST_MARGIN
 from compress.analysis.judging import unreliable
-from compress.analysis.loss import lost, margin_words
-from compress.analysis.odds import adjusted, front_odds
+from compress.analysis.loss import lost, margin_words, within
+from compress.analysis.odds import LEAST_ODDS, adjusted, front_odds
 from compress.analysis.pareto import Table
 from compress.analysis.sentence import assumption, spread_percent
 from compress.analysis.verdict import MEASURED
+from compress.records.point import natural_point
 from compress.records.result import Reference, Result
 from compress.report.heading import LOUD, heading
 from compress.report.row_notes import Group, Note, headline_points, listed, row_notes
@@ -48,11 +49,12 @@ def _reading(table: Table) -> Iterable[Note]:
             "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals.",
         )
         if adjusted(table):
+            own = " and ratios on own texts" if any(natural_point(row.points) for row in table.rows) else ""
             yield Note(
                 "method",
                 "The costs of verdicts are adjusted for all recipes of the table (Holm). The intervals beside them are "
                 "simultaneous (Bonferroni), hence wider: one may contain 1 although the ratio differs significantly. "
-                "Differences of the metric and ratios on own texts have 95 % intervals of their own.",
+                f"Differences of the metric{own} have 95 % intervals of their own.",
             )
     yield from (Note("method", text) for text in _between_sessions(table))
     yield from (Note("method", text) for text in _metered(table))
@@ -132,15 +134,16 @@ def _single(result: Result) -> bool:
 def _front(table: Table) -> Iterable[str]:
     """Yield the rule of the front, what its percentages are, and which rows are shown to be within the margin."""
     margin, metric = _margin(table)
+    star = "★ is on the front." if table.front else "No row is on the front."
     worse = f"its {metric} is not worse by more than {margin}" if margin else f"its {metric} is not worse"
     yield (
-        f"★ is on the front. One row dominates another if it costs less and {worse}, or if its {metric} is better and "
+        f"{star} One row dominates another if it costs less and {worse}, or if its {metric} is better and "
         f"it costs at most {100 * COST_MARGIN:g} % more; each must be shown by the 95 % interval of the paired "
         "difference of the two rows. Every other row is dominated by a row on the front, broken or kept off it."
     )
-    if front_odds(table):
+    if any(odds >= LEAST_ODDS or name in table.front for name, odds in front_odds(table).items()):
         yield "Percentages: how often a row is on the front by this rule, in resamples of rounds and examples."
-    if margin:
+    if any(row.accuracy is not None and within(row.accuracy, table.margin) for row in table.rows):
         yield (
             f"within {margin}: the 95 % interval of the difference lies within plus and minus {margin}; without this "
             "note, equivalence to the reference is not shown."

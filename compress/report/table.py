@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from compress.analysis.limit import percent
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
-from compress.analysis.odds import SETTLED, Adjusted, adjusted, breakeven_among, front_odds, word_among
+from compress.analysis.odds import LEAST_ODDS, SETTLED, Adjusted, adjusted, breakeven_among, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis, net_cost
 from compress.records.phase import INFERENCE
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 FP32 = "fp32 eager"
 STAR = "★"
-LEAST_ODDS = 0.05
 WHOLE, WIDE = 196, 168
 """Terminal columns that the whole table needs, and those below which `OPTIONAL` is left out."""
 WIDEST = 208

@@ -1,7 +1,7 @@
 """The shipped recipes in one line each: what each does, and under which runtime it runs on a CPU and on a GPU."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import recipes
 from compress.base.config import InputError
@@ -20,15 +20,21 @@ class Shipped:
     name: str
     sentence: str
     runs: dict[DeviceKind, str]
+    of_language: dict[DeviceKind, str] = field(default_factory=dict)
+    """How it runs on a language model, on each device where that differs from the recipe's own workload."""
 
     @property
     def place(self) -> str:
         """Return the devices, format and runtime: `CPU: int8 under onnxruntime; GPU: int8 under compile`."""
-        if len(set(self.runs.values())) == 1:
+        if len(set(self.runs.values())) == 1 and not self.of_language:
             (how,) = set(self.runs.values())
             devices = " and ".join(PLACES[kind] for kind in PLACES if kind in self.runs)
             return f"{devices}{' only' if len(self.runs) == 1 else ''}: {how}"
-        return "; ".join(f"{PLACES[kind]}: {self.runs[kind]}" for kind in PLACES if kind in self.runs)
+        return "; ".join(f"{PLACES[kind]}: {self._how(kind)}" for kind in PLACES if kind in self.runs)
+
+    def _how(self, kind: DeviceKind) -> str:
+        more = f" ({self.of_language[kind]} for a language model)" if kind in self.of_language else ""
+        return self.runs[kind] + more
 
 
 def shipped() -> list[Shipped]:
@@ -40,7 +46,11 @@ def _listed(name: str) -> Shipped:
     recipe = Recipe.load(name)
     generates = _task(recipe.workload) == "causal-lm"
     runs = {kind: how for kind in DEVICES if (how := how_it_runs(recipe, kind, generates)) is not None}
-    return Shipped(name, first_sentence(name), runs)
+    # a recipe named after its workload's model (bert_int8 of stdlib-bert) is for models of that kind only
+    if generates or name.startswith(f"{recipe.workload.rpartition('-')[2]}_"):
+        return Shipped(name, first_sentence(name), runs)
+    language = {kind: how for kind in runs if (how := how_it_runs(recipe, kind, generates=True)) is not None}
+    return Shipped(name, first_sentence(name), runs, {kind: how for kind, how in language.items() if how != runs[kind]})
 
 
 def _task(workload: str) -> str:

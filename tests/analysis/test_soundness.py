@@ -8,14 +8,17 @@ import torch
 
 from compress import apply
 from compress.analysis.accuracy import Evaluation, check_reference
+from compress.analysis.soundness import floor_words
 from compress.base.config import InputError
 from compress.data import locate
+from compress.data.dataset import Dataset
 from compress.data.finite import check_weights
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.harness.transform import open_bundle
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Prune
+from tests import factory
 from tests.helpers import bert, tokenizer, write_workload
 
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
@@ -60,5 +63,20 @@ def test_a_reference_without_finite_outputs_is_an_error_and_one_that_guesses_a_w
                 check_reference(made, "fp32 eager", "accuracy", 0, warn=True)
             continue
         check_reference(made, "fp32 eager", "accuracy", 0, warn=True)
+        check_reference(made, "fp32 eager", "accuracy", 0, warn=True, protocol="greedy decoding gives the continuation")
     told = capsys.readouterr().err
     assert "WARNING: fp32 eager is not measurably better than chance at this task: accuracy 0.500" in told
+    assert "where always answering the majority class gives 0.500" in told
+    assert "where always answering the most frequent continuation gives 0.500" in told
+
+
+def test_the_floor_of_choices_and_continuations_is_no_class() -> None:
+    data = Dataset(path="data", train=None)
+    choices, cloze = (Workload(task=task, model="m", dataset=data) for task in ("multiple-choice", "cloze"))
+    for variant, words in (
+        (cloze.protocol, "always answering the most frequent continuation gives 0.033"),
+        (choices.protocol, "always answering the most frequent position gives 0.033"),
+        ("lm_eval own, acc", "always giving the most frequent answer gives 0.033"),
+        (None, "always answering the majority class gives 0.033"),
+    ):
+        assert words in floor_words(factory.accuracy(variant=variant), 0.033)

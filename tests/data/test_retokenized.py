@@ -98,10 +98,16 @@ def test_perplexity_is_per_dense_token_and_the_remark_has_the_ratio() -> None:
     assert outcomes["tokens"] == tokens
     assert math.isclose(sum(outcomes["bytes"]), len(OTHER.encode()))
     assert f"{own_tokens / sum(tokens):.3f} times the tokens of the dense model" in found.info.description
+    ids = dense(OTHER, add_special_tokens=False)["input_ids"]
+    gone = sum(token not in own.get_vocab() for token in dense.convert_ids_to_tokens(ids))
+    assert 0 < gone < len(ids)
+    assert f"lacks {gone} of the {len(ids)} tokens of the test split, written with" in found.info.description
     same = task.prepare_like(
         datasets.Dataset.from_dict({"text": [TEXT[0]]}), own, workload("causal-lm"), llama().config, dense
     )
     assert "takes as many tokens" in same.info.description
+    kept = len(dense(TEXT[0], add_special_tokens=False)["input_ids"])
+    assert f"lacks none of the {kept} tokens of the test split" in same.info.description
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -154,3 +160,6 @@ def test_choices_and_clozes_are_scored_by_the_lengths_of_the_dense_model() -> No
             answers = declared.answers({"nll": [1.0], "tokens": [9.0], "greedy": [1.0]}, found)
             assert answers["tokens"] == [float(found["tokens"][0])]
         assert "likelihoods are of whole texts" in found.info.description
+        tokens = dense.convert_ids_to_tokens(theirs["input_ids"][0])
+        gone = sum(token not in own.get_vocab() for token in tokens)
+        assert f"lacks {gone} of the {len(tokens)} tokens of the test split" in found.info.description

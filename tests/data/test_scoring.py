@@ -225,6 +225,10 @@ def test_long_contexts_lose_their_beginning_and_a_note_counts_them(model: Path, 
     kept = long[-(48 - len(" blue") - (1 if begins else 0)) :]
     assert found.outcomes["nll"][0] == pytest.approx(-likelihood(loaded, processor, kept, " blue")[0], rel=1e-4)
     assert found.remark == "1 of 2 contexts were longer than max_length 48: only their ends are read"
+    asked = {"query": long, "choices": ["blue", "made of stone"], "gold": 0}
+    data = write(tmp_path / "asked.jsonl", [asked, QUESTIONS[0]])
+    found, _, _ = evaluated(workload("multiple-choice", model, data))
+    assert found.remark.startswith("2 of 4 contexts (one for each choice) were longer than max_length 48")
 
 
 def labelled(*labels: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`init` on data that people have: files without a header, plain text; and points that fit a language model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from compress.base.config import InputError
 from compress.data import headerless, locate, tables, template
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
+from tests.data.test_tasks import bytes_tokenizer, llama
 
 COLUMNS = task_of("text-classification").columns
 TEXTS = ("a fine film about trains", "poor, and far too long", "the plot is thin, the cast is not", "quite fine")
@@ -94,22 +96,57 @@ def test_a_plain_text_is_the_test_split_of_a_language_model(tmp_path: Path) -> N
     (tmp_path / "corpus.txt").write_text("Once upon a time there was a text.\n\nIt had two paragraphs.\n")
     own = written(template.init("owner/name", str(tmp_path / "corpus.txt"), "causal-lm"), tmp_path)
     assert (own.dataset.train, own.dataset.test, own.dataset.text) == (None, "test", "text")
-    assert [(p.batch_size, p.sequence_length, p.new_tokens) for p in own.points] == [(1, 64, 32)]
+    headline = own.headline
+    assert headline is not None and own.points == ()
+    assert (headline.phase, headline.batch_size, headline.sequence_length, headline.new_tokens) == ("decode", 1, 64, 32)
 
 
 @pytest.mark.parametrize(("positions", "point"), [(2048, (64, 32)), (24, (16, 8)), (96, (64, 32)), (5, None)])
-def test_the_point_that_generates_fits_the_models_positions(
+def test_the_headline_that_generates_fits_the_models_positions(
     positions: int, point: tuple[int, int] | None, tmp_path: Path
 ) -> None:
     config = transformers.GPT2Config(n_positions=positions, n_embd=8, n_layer=1, n_head=1, vocab_size=30)
     config.architectures = ["GPT2LMHeadModel"]
     config.save_pretrained(tmp_path / "model")
     (tmp_path / "test.txt").write_text("a text")
-    own = written(template.init(str(tmp_path / "model"), str(tmp_path / "test.txt"), "causal-lm"), tmp_path)
-    assert [(p.sequence_length, p.new_tokens) for p in own.points] == ([] if point is None else [point])
+    text = template.init(str(tmp_path / "model"), str(tmp_path / "test.txt"), "causal-lm")
+    headline = written(text, tmp_path).headline
+    assert (headline and (headline.sequence_length, headline.new_tokens)) == point
+    stated = "" if point is None else f"{{phase: decode, batch_size: 1, context: {point[0]}, new_tokens: {point[1]}}}"
+    assert (f"\nheadline: {stated}\n" in text) == (point is not None)
 
 
-def test_only_language_models_have_a_point_that_generates(workload: Path) -> None:
+def test_only_language_models_have_a_headline_that_generates(workload: Path) -> None:
     model, data = workload.parent / "model", workload.parent / "data"
-    assert "points" not in template.init(str(model), str(data), "text-classification")
+    assert "headline" not in template.init(str(model), str(data), "text-classification")
     assert locate.resolve(Workload.load(workload)).workload.task == "text-classification"
+
+
+@pytest.mark.parametrize(
+    ("letters", "expected", "hint"),
+    [(20, 128, ""), (150, 160, ""), (240, 256, ""), (300, 256, "the longest row has 307 tokens")],
+)
+@pytest.mark.parametrize("task", ["cloze", "multiple-choice"])
+def test_a_row_of_context_and_continuation_is_read_as_a_whole(
+    task: str, letters: int, expected: int, hint: str, tmp_path: Path
+) -> None:
+    tokens = bytes_tokenizer(begin=True)
+    model = llama(len(tokens))
+    model.config.max_position_embeddings = 256
+    model.save_pretrained(tmp_path / "model")
+    tokens.save_pretrained(tmp_path / "model")
+    row = {"context": "x" * letters, "continuation": "signs", "choices": ["no", "signs"], "gold": 0}
+    (tmp_path / "test.jsonl").write_text(2 * (json.dumps(row) + "\n"))
+    text = template.init(str(tmp_path / "model"), str(tmp_path / "test.jsonl"), task)
+    own = written(text, tmp_path)
+    assert own.max_length == expected  # <s>, the letters, a space and five letters more, in multiples of 16
+    assert own.dataset.delimiter == " " and '\n  delimiter: " "' in text
+    assert ("\nnormalization: characters" in text) == (task == "multiple-choice")
+    line = next(line for line in text.splitlines() if line.startswith("max_length"))
+    assert hint in line and ("#" in line) == bool(hint)
+
+
+def test_rows_that_cannot_be_read_leave_the_usual_length(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "test.jsonl").write_text('{"context": "a", "continuation": null}\n')
+    assert "\nmax_length: 128\n" in template.init(str(tmp_path / "model"), str(tmp_path / "test.jsonl"), "cloze")

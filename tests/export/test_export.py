@@ -34,11 +34,15 @@ def llama4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("dtype", [None, "fp16"], ids=str)
 @pytest.mark.parametrize("bits", [4, 8])
-def test_transformers_reads_equal_logits_from_compressed_tensors(bits: int, dtype: str | None, tmp_path: Path) -> None:
+def test_transformers_reads_equal_logits_from_compressed_tensors(
+    bits: int, dtype: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("compressed_tensors")
     settings = {**made.SYMMETRIC, "bits": bits}
     source = made.save(tmp_path / "a", made.llama(), made.tokenizer(), dtype=dtype, **settings)
+    capfd.readouterr()
     (check,) = export(source, "compressed-tensors", tmp_path / "b").checks
+    assert "Dispatching model" not in capfd.readouterr().err  # a progress bar of compressed-tensors
     assert (check.difference, check.bound) == (0, 0)
     config = json.loads((tmp_path / "b" / "config.json").read_text())["quantization_config"]
     (group,) = config["config_groups"].values()

@@ -1,5 +1,6 @@
 """GGUF: architectures, tokenizers and refusals; read by transformers and, where it is installed, by llama.cpp."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,10 +136,23 @@ def test_pieces_that_are_split_otherwise_are_refused() -> None:
         vocabulary(words, 512)
 
 
-def test_a_tokenizer_that_gguf_lacks_is_refused() -> None:
+def test_a_tokenizer_that_gguf_lacks_is_refused_before_a_layer_is_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     babyllama = transformers.AutoTokenizer.from_pretrained(assets("models", "babyllama"))
-    with pytest.raises(InputError, match="GGUF has no tokenizer like the model's: it splits text by nothing"):
+    reason = (
+        "gguf: GGUF has no tokenizer like the model's: it merges tokens across words, without splitting text first, "
+        "and changes text before (Replace, Replace, Prepend, Replace). GGUF knows byte-level BPE"
+    )
+    with pytest.raises(InputError) as refused:
         vocabulary(babyllama, 105)
+    assert reason in str(refused.value)
+    assert "compressed-tensors, gptq, onnx and openvino keep the tokenizer as it is" in str(refused.value)
+    source = made.save(tmp_path / "a", made.llama(vocab_size=105), babyllama, **made.SYMMETRIC)
+    monkeypatch.setattr("compress.export.refuse", lambda *_: pytest.fail("layers are looked at first"))
+    with pytest.raises(InputError, match=re.escape(reason)):
+        export(source, "gguf", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_tokenizers_that_split_otherwise_or_have_too_many_tokens_are_refused() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from huggingface_hub import ModelCard
 
 from compress import load
 from compress.analysis.accuracy import Evaluation, summarise
@@ -20,14 +19,13 @@ from compress.methods.calibrate import loss_of
 from compress.methods.distill import soft_loss
 from compress.model.bundle import Bundle, linear_layers
 from compress.model.outputs import logits_of
-from compress.model.runtimes.check import checked
-from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
 from compress.records import trace
 from compress.report.page.answered import changed_answers
 from compress.spec.steps import Distill, Layers, LowRank, Prune, Quantize, Step
 from tests.asked import questions, reader, tokenizer, trained_reader, write_asked
 from tests.helpers import QUICK, compress
+from tests.task_runs import graph_of, read_by, refused
 
 TASK = task_of("question-answering")
 
@@ -89,18 +87,9 @@ def test_other_commands_read_its_result(
     command: str, finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    folder, file = workload.parent, result_of(workload)
-    limits = ("--baseline", "results", "--max-loss", "5pt")
-    arguments: list[Any] = {"pareto": ["results"], "check": [file, *limits]}.get(command, [file])
-    done = compress(command, *arguments, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if command == "card":
-        data = ModelCard.load(folder / "artifacts" / "asked" / "bert_int8" / "README.md").data
-        assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("question-answering", "f1")
-    elif command == "pareto":
-        assert "windows per question" in (folder / "results" / "pareto.md").read_text()
-    else:
-        assert "f1" in done.stdout
+    artifact = workload.parent / "artifacts" / "asked" / "bert_int8"
+    found = read_by(command, result_of(workload), artifact, "question-answering", "f1")
+    assert ("windows per question" if command == "pareto" else "f1") in found
 
 
 def test_the_artifact_gives_start_and_end_of_every_token(
@@ -133,11 +122,7 @@ def bundle(model: Any, **changes: Any) -> Bundle:
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_exported_graph_gives_one_tensor_of_equal_logits(kind: str, runtime: str) -> None:
     model = reader(kind=kind)
-    graph: Any = checked(bundle(model), runtime)
-    if runtime == "openvino":
-        import openvino
-
-        graph = saved(openvino.convert_model(str(graph.path)), model.config, OpenVinoModel)
+    graph = graph_of(bundle(model), runtime)
     batch = dict(tokenizer()([["who ?", "old"], ["who ?", "the old house"]], padding=True, return_tensors="pt"))
     batch = {name: value for name, value in batch.items() if name in graph.inputs}
     with torch.no_grad():
@@ -208,13 +193,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_does_not_apply_is_refused_with_the_reason(kind: str, workload: Path) -> None:
-    field, value, expected = REFUSED[kind]
-    done = compress(
-        "run", "bert_dense", "--workload", workload, *QUICK, "--set", f"{field}={value}", "--out", "other",
-        cwd=workload.parent,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert expected in " ".join(done.stderr.split()), done.stderr
+    refused(workload, *REFUSED[kind])
 
 
 def scores(f1: list[float], answer: list[float]) -> dict[str, list[float]]:

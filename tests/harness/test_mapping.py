@@ -21,7 +21,7 @@ def test_a_classifier_is_measured_at_every_point_and_its_result_is_an_ordinary_o
     options = ("--workload", workload, "--batch", "1,2", "--length", "8,24", "--limit", "16", *QUICK)
     done = compress("map", "bert_bf16", "bert_int8", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("cost / that of") == 2 and "hold jointly for 8 ratios" in done.stdout
+    assert done.stdout.count(": latency / that of") == 2 and "hold jointly for 8 ratios" in done.stdout
     assert "batch 1 " in done.stdout and "length 24" in done.stdout
     paths = sorted((tmp_path / "maps" / "my").glob("*.json"))
     assert [path.name.partition("-")[0] for path in paths] == ["bert_bf16", "bert_int8"]
@@ -45,7 +45,7 @@ def test_a_classifier_is_measured_at_every_point_and_its_result_is_an_ordinary_o
 
 
 def test_a_language_model_is_mapped_in_either_phase(tmp_path: Path) -> None:
-    """On stories260K; contexts reach beyond max_length, up to the model's positions."""
+    """On stories260K; contexts reach beyond max_length, up to the model's positions less the new tokens."""
     story = assets("data", "tinystories", "cs336_sample.txt").read_text(encoding="utf-8")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test.txt").write_text(story[:1500], encoding="utf-8")
@@ -67,6 +67,7 @@ def test_a_language_model_is_mapped_in_either_phase(tmp_path: Path) -> None:
     too_long = compress("map", "llama_bf16", "--workload", "my.yaml", "--length", "509", cwd=tmp_path)
     assert too_long.returncode == 2
     assert "--length of the map: expected at most 508 (4 generated tokens follow)" in too_long.stderr
+    assert too_long.stderr.count("error") == 1 and "plan" not in too_long.stderr  # refused before the plan
 
 
 def test_bad_grids_are_refused_before_anything_is_loaded(workload: Path, tmp_path: Path) -> None:

@@ -8,24 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
 from scipy import stats
 
 from compress import load
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.soundness import unsound_reference
-from compress.data import live
 from compress.data.tasks import task_of
 from compress.methods import apply_step
 from compress.model.bundle import Bundle
-from compress.model.runtimes.check import checked
-from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
 from compress.records import trace
 from compress.report.page.samples import Traces, flips
 from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress, tokenizer
 from tests.scored import encoder, graded, trained, write
+from tests.task_runs import bundled, graph_of, read_by, refused
 
 TASK = task_of("text-regression")
 
@@ -92,16 +89,8 @@ def test_other_commands_read_its_result(
     command: str, finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    folder, file = workload.parent, result_of(workload)
-    limits = ("--baseline", "results", "--max-loss", "5pt")
-    arguments = {"pareto": ["results"], "check": [file, *limits]}.get(command, [file])
-    done = compress(command, *arguments, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if command == "card":
-        data = ModelCard.load(folder / "artifacts" / "scored" / "bert_int8-runtime-onnxruntime" / "README.md").data
-        assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("text-classification", "spearman")
-    else:
-        assert "spearman" in (done.stdout if command != "pareto" else (folder / "results" / "pareto.md").read_text())
+    artifact = workload.parent / "artifacts" / "scored" / "bert_int8-runtime-onnxruntime"
+    assert "spearman" in read_by(command, result_of(workload), artifact, "text-classification", "spearman", "30pt")
 
 
 def test_the_artifact_gives_the_scores_of_the_model(
@@ -117,26 +106,14 @@ def test_the_artifact_gives_the_scores_of_the_model(
 
 
 def bundle(model: Any) -> Bundle:
-    def examples(*_: Any) -> Any:
-        import datasets
-
-        return live.prepare(datasets.Dataset.from_dict(graded(48, 7)), TASK.name, tokenizer(), model)
-
-    return Bundle(
-        model, tokenizer(), TASK.name, torch.device("cpu"), train=examples, examples=examples,
-        teacher=lambda: copy.deepcopy(model),
-    )  # fmt: skip
+    return bundled(model, TASK, graded(48, 7))
 
 
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_exported_graph_gives_equal_scores(kind: str, runtime: str) -> None:
     model = encoder(kind=kind)
-    graph: Any = checked(bundle(model), runtime)
-    if runtime == "openvino":
-        import openvino
-
-        graph = saved(openvino.convert_model(str(graph.path)), model.config, OpenVinoModel)
+    graph = graph_of(bundle(model), runtime)
     batch = dict(tokenizer()(graded(5, 3)["text"], padding=True, return_tensors="pt"))
     batch = {name: value for name, value in batch.items() if name in graph.inputs}
     with torch.no_grad():
@@ -173,11 +150,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_does_not_apply_is_refused_with_the_reason(kind: str, workload: Path) -> None:
-    field, value, expected = REFUSED[kind]
-    arguments = ("--set", f"{field}={value}", "--out", "other")
-    done = compress("run", "bert_dense", "--workload", workload, *QUICK, *arguments, cwd=workload.parent)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert expected in " ".join(done.stderr.split()), done.stderr
+    refused(workload, *REFUSED[kind])
 
 
 def evaluation(score: Any, reference: Any) -> Evaluation:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
 from sklearn.metrics import f1_score
 
 from compress import load
@@ -17,18 +16,16 @@ from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.soundness import unsound_reference
 from compress.base.bits import masks, unpacked
 from compress.base.config import InputError
-from compress.data import live
 from compress.data.tasks import task_of
 from compress.methods import apply_step
 from compress.model.bundle import Bundle
-from compress.model.runtimes.check import checked
-from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
 from compress.records import trace
 from compress.report.page.samples import Traces, flips
 from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress, tokenizer
 from tests.scored import TOPICS, labelled, labeller, marked, trained, write
+from tests.task_runs import bundled, graph_of, read_by
 
 TASK = task_of("multi-label-classification")
 
@@ -97,16 +94,8 @@ def test_other_commands_read_its_result(
     command: str, finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    folder, file = workload.parent, result_of(workload)
-    limits = ("--baseline", "results", "--max-loss", "5pt")
-    arguments = {"pareto": ["results"], "check": [file, *limits]}.get(command, [file])
-    done = compress(command, *arguments, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if command == "card":
-        data = ModelCard.load(folder / "artifacts" / "scored" / "bert_int8-runtime-onnxruntime" / "README.md").data
-        assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("text-classification", "f1_macro")
-    else:
-        assert "f1_macro" in (done.stdout if command != "pareto" else (folder / "results" / "pareto.md").read_text())
+    artifact = workload.parent / "artifacts" / "scored" / "bert_int8-runtime-onnxruntime"
+    assert "f1_macro" in read_by(command, result_of(workload), artifact, "text-classification", "f1_macro")
 
 
 def test_the_artifact_gives_logits_and_no_probabilities(
@@ -122,26 +111,14 @@ def test_the_artifact_gives_logits_and_no_probabilities(
 
 
 def bundle(model: Any) -> Bundle:
-    def examples(*_: Any) -> Any:
-        import datasets
-
-        return live.prepare(datasets.Dataset.from_dict(labelled(48, 7)), TASK.name, tokenizer(), model)
-
-    return Bundle(
-        model, tokenizer(), TASK.name, torch.device("cpu"), train=examples, examples=examples,
-        teacher=lambda: copy.deepcopy(model),
-    )  # fmt: skip
+    return bundled(model, TASK, labelled(48, 7))
 
 
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_exported_graph_gives_equal_logits(kind: str, runtime: str) -> None:
     model = labeller(kind)
-    graph: Any = checked(bundle(model), runtime)
-    if runtime == "openvino":
-        import openvino
-
-        graph = saved(openvino.convert_model(str(graph.path)), model.config, OpenVinoModel)
+    graph = graph_of(bundle(model), runtime)
     batch = dict(tokenizer()(labelled(5, 3)["text"], padding=True, return_tensors="pt"))
     batch = {name: value for name, value in batch.items() if name in graph.inputs}
     with torch.no_grad():

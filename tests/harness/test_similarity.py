@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from huggingface_hub import ModelCard
 
 from compress import load
 from compress.analysis.metrics import scores
 from compress.base.config import InputError
-from compress.data import live, loading, locate
+from compress.data import loading, locate
 from compress.data.sentences import settings
-from compress.data.sentences.encoder import SentenceEncoder
 from compress.data.sentences.settings import Settings
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
@@ -27,47 +25,19 @@ from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.model.padding import check_padding
 from compress.model.runtimes.check import checked
-from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
 from compress.records import trace
-from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
-from tests.helpers import QUICK, compress, tokenizer
-from tests.similar import encoder, pairs, write_similar
+from compress.spec.steps import Distill, Prune, Quantize
+from tests.helpers import QUICK, compress
+from tests.similar import STEPS, batch_of, pairs, sentence_encoder, vectors, write_similar
+from tests.task_runs import bundled, graph_of, read_by, refused
 
 TASK = task_of("sentence-similarity")
 TEXTS = ["the film was good", "a story", "it felt cold and the end was quite dull"]
 
 
-def sentence_encoder(kind: str = "Bert", pooling: tuple[str, ...] = ("mean",)) -> Any:
-    """A small encoder that pools and normalises."""
-    plain = encoder(kind)
-    settings.store(plain.config, Settings(pooling, True))
-    model = SentenceEncoder.from_config(plain.config)
-    model.load_state_dict(plain.state_dict(), strict=False)
-    return model.eval()
-
-
 def bundle(model: Any, **changes: Any) -> Bundle:
-    def examples(*_: Any) -> Any:
-        import datasets
-
-        return live.prepare(datasets.Dataset.from_dict(pairs(24, 7)), TASK.name, tokenizer(), model)
-
-    return Bundle(
-        model, tokenizer(), TASK.name, torch.device("cpu"), train=examples, examples=examples,
-        teacher=lambda: copy.deepcopy(model), **changes,
-    )  # fmt: skip
-
-
-def batch_of(texts: list[str]) -> dict[str, torch.Tensor]:
-    batch = tokenizer()(texts, padding=True, return_tensors="pt")
-    return {name: batch[name] for name in ("input_ids", "attention_mask")}
-
-
-def vectors(model: Any, texts: list[str]) -> torch.Tensor:
-    with torch.no_grad():
-        found: torch.Tensor = model(**batch_of(texts)).logits
-    return found
+    return bundled(model, TASK, pairs(24, 7), **changes)
 
 
 @pytest.fixture(scope="module", params=["old", "new"])
@@ -115,12 +85,8 @@ def test_other_commands_read_its_result(
     command: str, finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    more = ["--baseline", "results", "--max-loss", "5pt"] if command == "check" else []
-    done = compress(command, result_of(workload), *more, cwd=workload.parent)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if command == "card":
-        data = ModelCard.load(workload.parent / "artifacts" / "similar" / "bert_int8" / "README.md").data
-        assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("sentence-similarity", "spearman")
+    artifact = workload.parent / "artifacts" / "similar" / "bert_int8"
+    assert read_by(command, result_of(workload), artifact, "sentence-similarity", "spearman")
 
 
 @pytest.mark.parametrize("pooling", [("mean",), ("cls",), ("max",), ("weightedmean", "lasttoken")], ids="-".join)
@@ -128,11 +94,7 @@ def test_other_commands_read_its_result(
 def test_an_exported_graph_contains_pooling_and_normalisation(pooling: tuple[str, ...], runtime: str) -> None:
     model = sentence_encoder(pooling=pooling)
     expected = vectors(model, TEXTS)
-    graph: Any = checked(bundle(model), runtime)
-    if runtime == "openvino":
-        import openvino
-
-        graph = saved(openvino.convert_model(str(graph.path)), model.config, OpenVinoModel)
+    graph = graph_of(bundle(model), runtime)
     assert [each["name"] for each in graph.signature()["outputs"]] == ["logits"]
     found = graph(**batch_of(TEXTS)).logits
     assert torch.allclose(found, expected, atol=1e-5 if runtime == "onnxruntime" else 2e-2)
@@ -144,19 +106,6 @@ def test_other_encoders_are_exported_with_equal_vectors(kind: str) -> None:
     expected = vectors(model, TEXTS)
     graph = checked(bundle(model), "onnxruntime")
     assert torch.allclose(graph(**batch_of(TEXTS)).logits, expected, atol=1e-5)
-
-
-STEPS: dict[str, Step] = {
-    "int4": Quantize(bits=4, group_size=32),
-    "gptq": Quantize(bits=4, group_size=32, rounding="gptq"),
-    "feed-forward": Prune(structure="feed_forward", fraction=0.25, importance="taylor"),
-    "heads": Prune(structure="heads", fraction=0.25, importance="obd"),
-    "layers": Prune(structure="layers", fraction=0.5, importance="influence"),
-    "weights": Prune(structure="unstructured", fraction=0.3, importance="wanda"),
-    "low rank": LowRank(rank=12, weighting="fisher"),
-    "student": Distill(keep=0.5, hidden_weight=1.0, attention_weight=1.0, max_steps=3, batch_size=8),
-    "remembered": Distill(max_steps=12, batch_size=16),
-}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -208,11 +157,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", ["llama.cpp", "static cache", "vocabulary"])
 def test_what_does_not_apply_is_refused_with_the_reason(kind: str, tmp_path: Path) -> None:
-    field, value, expected = REFUSED[kind]
-    path = write_similar(tmp_path)
-    done = compress("run", "bert_dense", "--workload", path, *QUICK, "--set", f"{field}={value}", cwd=tmp_path)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert expected in " ".join(done.stderr.split()), done.stderr
+    refused(write_similar(tmp_path), *REFUSED[kind])
 
 
 def test_a_metric_of_classes_is_refused(tmp_path: Path) -> None:

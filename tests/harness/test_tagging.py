@@ -1,31 +1,30 @@
 """A tagger of words from its workload to its card: metric, intervals, int8, steps and refusals."""
 
+import copy
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
 
 from compress import load
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.soundness import unsound_reference
 from compress.base.config import InputError
-from compress.data import live, loading, locate
+from compress.data import loading, locate
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
 from compress.methods import apply_step
 from compress.methods.distill import soft_loss
 from compress.model.bundle import Bundle
 from compress.model.padding import check_padding
-from compress.model.runtimes.check import checked
-from compress.model.runtimes.openvino import OpenVinoModel, saved
 from compress.records import files as result_files
 from compress.records import trace
 from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress
 from tests.tagged import sentences, tagger, tokenizer, trained_tagger, write_tagged
+from tests.task_runs import bundled, graph_of, read_by, refused
 
 TASK = task_of("token-classification")
 
@@ -88,19 +87,8 @@ def test_other_commands_read_its_result(
     command: str, finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    folder = workload.parent
-    file = result_of(workload)
-    limits = ("--baseline", "results", "--max-loss", "5pt")
-    arguments = {"pareto": ["results"], "check": [file, *limits]}.get(command, [file])
-    done = compress(command, *arguments, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if command == "card":
-        data = ModelCard.load(folder / "artifacts" / "tags" / "bert_int8" / "README.md").data
-        assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("token-classification", "entity_f1")
-    elif command == "pareto":
-        assert "entity_f1" in (folder / "results" / "pareto.md").read_text()
-    else:
-        assert "entity_f1" in done.stdout
+    artifact = workload.parent / "artifacts" / "tags" / "bert_int8"
+    assert "entity_f1" in read_by(command, result_of(workload), artifact, "token-classification", "entity_f1")
 
 
 def test_the_artifact_gives_the_logits_of_its_tokens(
@@ -115,34 +103,15 @@ def test_the_artifact_gives_the_logits_of_its_tokens(
 
 
 def bundle(model: Any, **changes: Any) -> Bundle:
-    def examples(*_: Any) -> Any:
-        import datasets
-
-        data = sentences(48, seed=7)
-        given = datasets.Dataset.from_dict({"text": data["tokens"], "label": data["ner_tags"]})
-        return live.prepare(given, TASK.name, tokenizer(), model)
-
-    return Bundle(
-        model, tokenizer(), TASK.name, torch.device("cpu"), train=examples, examples=examples,
-        teacher=lambda: trained_copy(model), **changes,
-    )  # fmt: skip
-
-
-def trained_copy(model: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(model)
+    data = sentences(48, seed=7)
+    return bundled(model, TASK, {"text": data["tokens"], "label": data["ner_tags"]}, tokenizer(), **changes)
 
 
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_exported_graph_gives_equal_logits_for_every_token(kind: str, runtime: str) -> None:
     model = tagger(kind=kind)
-    graph: Any = checked(bundle(model), runtime)
-    if runtime == "openvino":
-        import openvino
-
-        graph = saved(openvino.convert_model(str(graph.path)), model.config, OpenVinoModel)
+    graph = graph_of(bundle(model), runtime)
     words = [["clara", "wieck", "in", "leipzig"], ["old"]]
     batch = dict(tokenizer()(words, is_split_into_words=True, padding=True, return_tensors="pt"))
     batch = {name: value for name, value in batch.items() if name in graph.inputs}
@@ -167,7 +136,7 @@ STEPS: dict[str, Step] = {
 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_applies_to_a_tagger(step: str, trained: Any) -> None:
-    made = apply_step(bundle(trained_copy(trained)), STEPS[step]).model
+    made = apply_step(bundle(copy.deepcopy(trained)), STEPS[step]).model
     batch = tokenizer()([["clara", "wieck", "in", "leipzig"]], is_split_into_words=True, return_tensors="pt")
     with torch.no_grad():
         logits = made(**batch).logits
@@ -192,13 +161,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_does_not_apply_to_a_tagger_is_refused_with_the_reason(kind: str, workload: Path) -> None:
-    field, value, expected = REFUSED[kind]
-    done = compress(
-        "run", "bert_dense", "--workload", workload, *QUICK, "--set", f"{field}={value}", "--out", "other",
-        cwd=workload.parent,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert expected in " ".join(done.stderr.split()), done.stderr
+    refused(workload, *REFUSED[kind])
 
 
 @pytest.mark.parametrize("metric", ["entity_f1", "token_accuracy"])

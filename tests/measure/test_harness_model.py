@@ -1,6 +1,7 @@
 """A task of lm-evaluation-harness over any model that gives logits: its answers equal ours on the same files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from compress.data.tasks import task_of
 from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
 from compress.measure.harness_model import check_requests, harness_evaluation, harness_model
-from tests.helpers import assets, tokenizer
+from tests.helpers import ROOT, assets, tokenizer
 
 pytest.importorskip("lm_eval")
 
@@ -63,12 +64,13 @@ def ours(task: str, file: Path, model: Path, **settings: Any) -> tuple[Any, Any,
     """Our evaluation of a few rows, with model, tokenizer and max_length."""
     columns = {"text": "context"} if task == "cloze" else {"text": "query", "label": "gold"}
     data = Dataset(path=str(file), train=None, delimiter=settings.pop("delimiter", " "), **columns)
-    workload = Workload(task=task, model=str(model), dataset=data, max_length=512, **settings)
+    longest = settings.pop("max_length", 512)
+    workload = Workload(task=task, model=str(model), dataset=data, max_length=longest, **settings)
     source = locate.resolve(workload)
     loaded, processor = loading.load_model(source)
     examples = loading.load_examples(source, "test", processor, loaded.config, limit=LIMIT)
     found = evaluate(loaded, task_of(task), examples, processor, torch.device("cpu"), 8)
-    return found, loaded, processor, 512
+    return found, loaded, processor, longest
 
 
 @pytest.mark.parametrize("metric", ["acc", "acc_norm"])
@@ -168,6 +170,39 @@ def test_requests_without_a_score_are_refused_before_a_model_is_made(tmp_path: P
         InputError, match="lm_eval long: example 1: the context is empty, and the tokenizer has neither"
     ):
         check_requests(loaded, processor, 64)
+
+
+def test_cut_contexts_are_counted_as_in_our_own_tasks_and_no_bar_is_drawn(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = first_rows("arc_easy", tmp_path)
+    path = task_file(tmp_path, "own_arc_easy", CHOICES, file)
+    own, model, processor, _ = ours("multiple-choice", file, assets("models", "stories260K"), max_length=64)
+    loaded = lm_eval_task.load(lm_eval_task.Asked(str(path)))
+    lm = harness_model(model, processor, torch.device("cpu"), 8, 64)
+    capfd.readouterr()
+    theirs = harness_evaluation(lm, loaded, 8, LIMIT)
+    assert "it/s" not in capfd.readouterr().err
+    counted = re.match(r"(\d+) of (\d+) contexts \(one for each choice\) were longer than max_length 64", own.remark)
+    assert counted is not None and 0 < int(counted[1]) < int(counted[2])
+    note = own.remark.replace("each choice", "each request of lm_eval")
+    assert theirs.remark == check_requests(loaded, processor, 64) == note
+    assert check_requests(loaded, processor, 512) == ""
+
+
+def test_the_task_file_of_the_documentation_scores_local_data_as_our_workload_does(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
+    written = page.split("cat > my_task.yaml <<'END'\n")[1].split("END\n")[0]
+    file = first_rows("arc_easy", tmp_path)
+    path = tmp_path / "my_task.yaml"
+    path.write_text(written.replace("/data/arc_easy.jsonl", str(file)))
+    loaded = lm_eval_task.load(lm_eval_task.Asked(str(path)))
+    assert (loaded.protocol, len(loaded.docs)) == ("lm_eval my_task, acc_norm", LIMIT)
+    own, model, processor, longest = ours(
+        "multiple-choice", file, assets("models", "stories260K"), delimiter="\nAnswer: "
+    )
+    theirs = harness_evaluation(harness_model(model, processor, torch.device("cpu"), 8, longest), loaded, 8, LIMIT)
+    assert theirs.outcomes == own.outcomes
 
 
 def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:

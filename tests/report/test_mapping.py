@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def printed(*results: object) -> str:
 
 def test_the_table_has_a_row_a_batch_size_and_a_column_a_length() -> None:
     text = printed(mapped.result(PLANTED))
-    assert "bert_int8: cost / that of fp32 eager; stdlib-bert on Example CPU, 2 cores" in text
+    assert "bert_int8: latency / that of fp32 eager; stdlib-bert on Example CPU, 2 cores" in text
     heading = next(line for line in text.splitlines() if "length 32" in line)
     assert heading.index("length 32") < heading.index("length 128")
     (first,) = (line for line in text.splitlines() if "batch 1 " in line and "│" in line)
@@ -34,6 +35,22 @@ def test_the_table_has_a_row_a_batch_size_and_a_column_a_length() -> None:
     assert "UNDECIDED" in text and "SAVES" in text and "0.500 (" in text
     assert "bert_int8 saves latency from batch 8 x length 128 on" in text
     assert "hold jointly for 4 ratios" in text
+
+
+def test_points_that_were_disturbed_have_their_reason_below_the_table() -> None:
+    disturbed = [(1, 128), (8, 32)]
+    text = printed(mapped.result(PLANTED, unreliable=disturbed))
+    assert "NOT RELIABLE at batch 1 x length 128, batch 8 x length 32: the board throttled\n" in text
+    assert "NOT RELIABLE at" not in printed(mapped.result(PLANTED))
+
+
+def test_the_heading_states_what_the_ratios_are_of() -> None:
+    made = mapped.result(PLANTED)
+    first, *others = (point for point in made.points if not point.headline)
+    metered = replace(
+        first, energy_source="rapl", ratios=tuple(replace(r, energy=r.latency, grade="A") for r in first.ratios)
+    )
+    assert "bert_int8: latency or energy / that of" in printed(replace(made, points=(metered, *others)))
 
 
 def test_a_failed_recipe_is_one_line() -> None:

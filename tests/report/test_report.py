@@ -15,6 +15,7 @@ from compress.report import print_tables, text
 from compress.report.charts import canvas
 from compress.report.charts.panel import panels
 from compress.report.charts.plot import PICTURES, picture, pictures
+from compress.report.describe import describe
 from compress.report.document import markdown
 from compress.report.heading import heading
 from compress.report.html import result_html
@@ -153,6 +154,38 @@ def test_heading_names_workload_machine_point_examples_date_and_session():
     assert "m1" in markdown(group([factory.result()]))
 
 
+def test_a_run_that_failed_before_its_session_names_none():
+    failed = factory.failed(session="")
+    lines = heading(group([failed])[0])
+    assert f"Measured: {failed.created}" in lines and not any("session" in line for line in lines)
+    both = "\n".join(heading(group([factory.result(), replace(failed, name="other")])[0]))
+    assert "; session s1" in both and "sessions" not in both
+
+
+def test_one_step_and_one_layer_are_counted_as_one():
+    made = factory.result()
+    one = replace(made.transform, steps=(replace(made.transform.steps[0], changed_layers=1),))
+    lines = list(describe(replace(made, transform=one)))
+    assert "compressing took 12.0 s in 1 step" in lines and "  quantize: 1 layer in 12.0 s" in lines
+    assert "  quantize: 36 layers in 12.0 s" in describe(made)
+
+
+def test_the_heading_of_a_task_of_lm_eval_names_the_task_and_its_examples():
+    plain = factory.result()
+    dataset = {"path": "my-texts", "test": "test.txt"}
+    made = replace(
+        plain,
+        workload={**plain.workload, "dataset": dataset, "metric": "lm_eval:arc_easy"},
+        accuracy=replace(plain.accuracy, variant="lm_eval arc_easy, acc_norm"),
+    )
+    whole = "\n".join(heading(group([made])[0]))
+    named = "data my-texts for timing and calibration, evaluated on lm_eval arc_easy, acc_norm (872 examples)"
+    assert named in whole and "test.txt" not in whole
+    assert "always giving the most frequent answer gives 0.510" in whole
+    own = replace(made, workload={**made.workload, "metric": "accuracy"}, accuracy=plain.accuracy)
+    assert "data my-texts, evaluated on its split test.txt" in "\n".join(heading(group([own])[0]))
+
+
 def test_a_limit_is_said_loudly_everywhere():
     limited = [factory.result(limit=64)]
     assert heading(group(limited)[0])[0].startswith("LIMITED: judged on 64 test examples only (--limit 64)")
@@ -174,6 +207,22 @@ def test_batch_sensitivity_notes_and_sessions_are_footnotes():
     )
     assert "bert_int8: auto picked int8 through onnxruntime." in notes
     assert "several sessions" in notes
+
+
+def test_notes_explain_only_what_the_table_has():
+    table = group([factory.result(), factory.result("other", 0.6)])[0]
+    whole = " ".join(footnotes(table))
+    assert "★ is on the front." in whole and "Differences of the metric have 95 % intervals" in whole
+    assert "own texts" not in whole and not any("own texts" in row.cells for row in rows(table))
+    near = group([replace(r, accuracy=factory.accuracy(0.89, 0.0, 0.001)) for r in (factory.result(),)])[0]
+    far = group([factory.result(half=0.05)])[0]
+    for made, stated in ((near, True), (far, False)):
+        lines = footnotes(made)
+        assert any("within" in part for row in rows(made) for part in row.cells["difference"]) is stated
+        assert any(line.startswith("within ") for line in lines) is stated
+    none = replace(table, front=frozenset())
+    assert any(line.startswith("No row is on the front.") for line in footnotes(none))
+    assert "★" not in " ".join(footnotes(none))
 
 
 def test_a_failed_recipe_has_a_row_with_its_first_line():

@@ -45,6 +45,10 @@ def test_format_and_runtime_are_those_that_auto_chooses() -> None:
     assert places["torchao_fp8"] == "GPU only: fp8 under compile"
     assert places["openvino_int8"] == "CPU only: int8_static under openvino"
     assert places["onnxruntime_fp16"] == "GPU only: fp16 under onnxruntime"
+    assert (
+        places["gptq_int4"] == "CPU: int4 under eager (int4 under openvino for a language model); GPU: int4 under eager"
+    )
+    assert places["llama_int4"] == "CPU: int4 under openvino; GPU: int4 under eager"
     assert how_it_runs(Recipe(runtime="tensorrt"), "cpu") is None
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ METRICS = {"multiple_choice": ("acc_norm", "acc", "acc_bytes"), "loglikelihood":
 """Output type of a task -> metrics that are right or wrong for each example, most preferred first."""
 NAME = re.compile(r"^task:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 NULL = "<compress:null>"
+WITH_BARS = ("lm_eval.api.model", "lm_eval.api.task")
+"""Modules of the harness that draw progress bars."""
 INSTALL = "pip install 'compress[lm-eval]'"
 
 
@@ -211,11 +214,16 @@ def content(asked: Asked) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the harness's own log below errors."""
+    """Silence the harness's own log below errors, and its progress bars."""
     log = logging.getLogger("lm_eval")
-    before = log.level
+    before, modules = log.level, [import_module(name) for name in WITH_BARS]
+    bars = [vars(module)["tqdm"] for module in modules]
     log.setLevel(logging.ERROR)
+    for module, bar in zip(modules, bars, strict=True):
+        vars(module)["tqdm"] = lambda *given, bar=bar, **named: bar(*given, **{**named, "disable": True})
     try:
         yield
     finally:
         log.setLevel(before)
+        for module, bar in zip(modules, bars, strict=True):
+            vars(module)["tqdm"] = bar

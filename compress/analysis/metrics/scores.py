@@ -172,6 +172,8 @@ METRICS: dict[str, Metric] = {
     "pearson": Metric(pearson, SCORES),
     "mrr": Metric(mean, ("reciprocal_rank",)),
     "ndcg_at_10": Metric(mean, ("ndcg_at_10",)),
+    "recall_at_10": Metric(mean, ("recall_at_10",)),
+    "recall_at_100": Metric(mean, ("recall_at_100",)),
     "f1_micro": Metric(count_f1, ("tp", "predicted", "gold")),
     "f1_macro": Metric(f1_macro, ("gold_", "predicted_", "labels")),
     "average_precision": Metric(average_precision, ("gold_", "score_", "labels"), quick=False),

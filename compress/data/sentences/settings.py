@@ -11,9 +11,9 @@ its own. Modules that change vectors in other ways (Dense) are refused.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from compress.base.config import InputError, did_you_mean
 from compress.data.checkpoints.files import read_json
@@ -37,7 +37,10 @@ FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 """Field of an older pooling configuration -> pooling. Vectors of several are joined in this order."""
-POOLINGS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+PROMPTED = {"prompt": (), "query_prompt": ("query",), "document_prompt": ("document", "passage", "corpus")}
+"""Field of the settings -> names of its prompt in a folder; the default prompt if it has none of them."""
+Pooling = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
+POOLINGS = get_args(Pooling)
 
 
 class Stated(Protocol):
@@ -55,6 +58,14 @@ class Stated(Protocol):
     def prompt(self) -> str | None:
         """Text before every text."""
 
+    @property
+    def query_prompt(self) -> str | None:
+        """Text before every query."""
+
+    @property
+    def document_prompt(self) -> str | None:
+        """Text before every text that is searched."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,6 +75,11 @@ class Settings:
     normalize: bool = False
     prompt: str = ""
     """Text before every text."""
+    query_prompt: str = ""
+    document_prompt: str = ""
+    """Texts before queries, and before the texts that are searched."""
+    similarity: str = "cosine"
+    """Similarity by which the model ranks texts."""
     include_prompt: bool = True
     """Whether the prompt's tokens are pooled too."""
     skipped: int = 0
@@ -116,9 +132,8 @@ def read(folder: Path, config: Any, workload: Stated) -> Settings:
         asked = getattr(workload, name)
         if asked not in (None, own):
             raise InputError(f"has {name} {own} ({MODULES}), but the workload sets {asked}; remove {name} from it")
-    if workload.prompt is None or workload.prompt == found.prompt:
-        return found
-    return Settings(**{**asdict(found), "prompt": workload.prompt, "skipped": 0})
+    prompts = {name: asked for name in PROMPTED if (asked := getattr(workload, name)) is not None}
+    return replace(found, **prompts, skipped=0)
 
 
 def of_folder(folder: Path) -> Settings | None:
@@ -145,7 +160,7 @@ def of_folder(folder: Path) -> Settings | None:
     return Settings(
         pooling=pooling[0],
         normalize=bool(normalize),
-        prompt=_default_prompt(folder),
+        **_prompts(folder),
         include_prompt=pooling[1],
         max_length=length,
         lowercase=lowercase,
@@ -193,17 +208,17 @@ def _transformer(folder: Path) -> tuple[int | None, bool]:
     return length, fields.get("do_lower_case") is True
 
 
-def _default_prompt(folder: Path) -> str:
-    """Return the prompt that the folder sets for all texts; empty without one."""
-    if not (folder / PROMPTS).is_file():
-        return ""
-    fields = _mapping(folder, PROMPTS)
+def _prompts(folder: Path) -> dict[str, Any]:
+    """Return the prompts that the folder sets, and its similarity, as fields of `Settings`."""
+    fields = _mapping(folder, PROMPTS) if (folder / PROMPTS).is_file() else {}
     name, prompts = fields.get("default_prompt_name"), fields.get("prompts") or {}
-    if name is None:
-        return ""
-    if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise InputError(f"{PROMPTS}: prompts: expected names with a text each")
+    if name is not None and name not in prompts:
         raise InputError(f"{PROMPTS}: default_prompt_name {name!r} names none of its prompts")
-    return str(prompts[name])
+    default = prompts.get(name, "")
+    found = {field: next((prompts[n] for n in names if n in prompts), default) for field, names in PROMPTED.items()}
+    return {**found, "prompt": default, "similarity": str(fields.get("similarity_fn_name") or "cosine")}
 
 
 def _mapping(folder: Path, name: str) -> Mapping[str, Any]:
@@ -223,7 +238,10 @@ def write(settings: Settings, width: int, folder: Path) -> None:
     ]
     pooling: dict[str, Any] = {"word_embedding_dimension": width, "include_prompt": settings.include_prompt}
     pooling |= {flag: mode in settings.pooling for flag, mode in FLAGS.items()}
-    prompt = {"prompts": {"default": settings.prompt}, "default_prompt_name": "default"} if settings.prompt else {}
+    prompts = {"query": settings.query_prompt, "document": settings.document_prompt}
+    prompt: dict[str, Any] = {"prompts": prompts, "similarity_fn_name": settings.similarity}
+    if settings.prompt:
+        prompt |= {"prompts": {**prompts, "default": settings.prompt}, "default_prompt_name": "default"}
     files: dict[str, Any] = {
         MODULES: modules,
         "1_Pooling/config.json": pooling,

@@ -20,6 +20,7 @@ TASKS: dict[str, str] = {
     "sentence-similarity": "compress.data.tasks.sentence_similarity",
     "multi-label-classification": "compress.data.tasks.multi_label_classification",
     "text-ranking": "compress.data.tasks.text_ranking",
+    "retrieval": "compress.data.tasks.retrieval",
     "question-answering": "compress.data.tasks.question_answering",
 }
 """Name -> module, whose `TASK` declares the task."""

@@ -86,8 +86,9 @@ def prepare_like(
         for row, each in zip(rows, parts, strict=True)
     ]
     prepared = datasets.Dataset.from_list(found)
+    lacking = texts.removed(dense(documents, add_special_tokens=False, verbose=False)["input_ids"], processor, dense)
     own, theirs = sum(len(row["input_ids"]) - row["context"] for row in rows), sum(row["tokens"] for row in rows)
-    remark = texts.token_remark(own, theirs, "its perplexity is per token of the dense model")
+    remark = texts.token_remark(own, theirs, lacking, "its perplexity is per token of the dense model")
     more = f"; {split} of {len(rows)} windows are longer than its {limit} positions and are read in parts"
     prepared.info.description = remark + (more if split else "")
     return prepared

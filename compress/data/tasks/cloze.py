@@ -55,7 +55,8 @@ def prepare_like(
     raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, dense: Any
 ) -> "datasets.Dataset":
     """Return the examples in the tokens of another tokenizer; the column tokens counts the dense tokens scored."""
-    return continuations.counted(*(prepare(raw, each, workload, config) for each in (processor, dense)))
+    own, theirs = (prepare(raw, each, workload, config) for each in (processor, dense))
+    return continuations.counted(own, theirs, texts.removed(theirs["input_ids"], processor, dense))
 
 
 def _problem(text: Any, continuation: Any) -> str | None:
@@ -109,4 +110,5 @@ TASK = replace(
     protocol=protocol,
     made_up=made_up,
     joins_rows=False,
+    has_continuations=True,
 )

@@ -113,21 +113,28 @@ def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
     }
 
 
-def counted(own: "datasets.Dataset", dense: "datasets.Dataset") -> "datasets.Dataset":
-    """Return examples with the number of tokens that the dense model's tokenizer scores in each, in a column tokens."""
+def counted(own: "datasets.Dataset", dense: "datasets.Dataset", lacking: str) -> "datasets.Dataset":
+    """Return examples with the number of tokens that the dense model's tokenizer scores in each, in a column tokens.
+
+    `lacking` is that of `texts.removed`, for the note.
+    """
     theirs, ours = (
         [len(ids) - context for ids, context in zip(each["input_ids"], each["context"], strict=True)]
         for each in (dense, own)
     )
     with_tokens = own.add_column("tokens", theirs)
-    note = token_remark(sum(ours), sum(theirs), "likelihoods are of whole texts")
+    note = token_remark(sum(ours), sum(theirs), lacking, "likelihoods are of whole texts")
     with_tokens.info.description = "; ".join(filter(None, (own.info.description, note)))
     return with_tokens
 
 
-def remark(encoded: Sequence[Encoded], max_length: int) -> str:
-    """Return a note on contexts that lost their beginning; empty without any."""
+def remark(encoded: Sequence[Encoded], max_length: int, counted: str = "") -> str:
+    """Return a note on contexts that lost their beginning; empty without any.
+
+    `counted`: what the contexts are, if they are not one for each example.
+    """
     cut = sum(one.cut for one in encoded)
     if not cut:
         return ""
-    return f"{cut} of {len(encoded)} contexts were longer than max_length {max_length}: only their ends are read"
+    of = f"{len(encoded)} contexts{counted and f' ({counted})'}"
+    return f"{cut} of {of} were longer than max_length {max_length}: only their ends are read"

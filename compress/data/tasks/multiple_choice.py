@@ -11,6 +11,7 @@ timing, an example is the context with its right answer.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.data.bad_rows import refuse
@@ -61,7 +62,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     prepared = datasets.Dataset.from_list(
         [_example(question, list(islice(remaining, len(question[1]))), workload) for question in questions]
     )
-    prepared.info.description = continuations.remark(encoded, workload.max_length)
+    prepared.info.description = continuations.remark(encoded, workload.max_length, "one for each choice")
     return prepared
 
 
@@ -70,7 +71,7 @@ def prepare_like(
 ) -> "datasets.Dataset":
     """Return the examples in the tokens of another tokenizer; choices have the lengths that the dense model's gives."""
     own, theirs = (prepare(raw, each, workload, config) for each in (processor, dense))
-    counted = continuations.counted(own, theirs)
+    counted = continuations.counted(own, theirs, texts.removed(theirs["input_ids"], processor, dense))
     remark = counted.info.description
     compared = counted.remove_columns("lengths").add_column("lengths", theirs["lengths"])
     compared.info.description = remark
@@ -144,6 +145,11 @@ def protocol(workload: WorkloadView) -> str:
     return f"log-likelihood {unit[workload.normalization]}"
 
 
+def normalization_line(folder: Path) -> list[str]:
+    """Return the line of a new workload that states the default length, which decides between acc_norm and acc."""
+    return ["normalization: characters  # as acc_norm of lm-evaluation-harness; none: as acc"]
+
+
 def made_up() -> "datasets.Dataset":
     """Return three questions with the columns of a live data set."""
     import datasets
@@ -166,7 +172,9 @@ TASK = replace(
     rows=rows,
     answers=answers,
     settings=("normalization",),
+    lines=normalization_line,
     protocol=protocol,
     made_up=made_up,
     joins_rows=False,
+    has_continuations=True,
 )

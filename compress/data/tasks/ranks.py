@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 CUTOFF = 10
+Numbers = Sequence[float] | np.ndarray
 
 
-def ndcg(grades: Sequence[float], scores: Sequence[float], cutoff: int = CUTOFF) -> float:
+def ndcg(grades: Numbers, scores: Numbers, cutoff: int = CUTOFF) -> float:
     """Return the gain of the first `cutoff` texts over that of the best order; the gain of a text is its grade.
 
     Discounted by log2(1 + rank), Järvelin and Kekäläinen 2002, with linear gain as in trec_eval. 0 if no text is
@@ -26,7 +27,7 @@ def ndcg(grades: Sequence[float], scores: Sequence[float], cutoff: int = CUTOFF)
     return float(gains[order] @ shared[groups]) / ideal if ideal > 0 else 0.0
 
 
-def reciprocal_rank(grades: Sequence[float], scores: Sequence[float]) -> float:
+def reciprocal_rank(grades: Numbers, scores: Numbers) -> float:
     """Return 1 / rank of the first relevant text (of a grade above 0); 0 if no text is relevant."""
     order, groups = _ranked(scores)
     relevant = np.asarray(grades)[order] > 0
@@ -35,6 +36,15 @@ def reciprocal_rank(grades: Sequence[float], scores: Sequence[float]) -> float:
     group = groups[np.flatnonzero(relevant)[0]]
     before, size = int((groups < group).sum()), int((groups == group).sum())
     return _expected(before, size, int((relevant & (groups == group)).sum()))
+
+
+def recall(grades: Numbers, scores: Numbers, cutoff: int) -> float:
+    """Return the share of the relevant texts (of a grade above 0) among the first `cutoff`; 0 if none is relevant."""
+    order, groups = _ranked(scores)
+    relevant = np.asarray(grades)[order] > 0
+    taken = (np.arange(len(order)) < cutoff).astype(np.float64)
+    shared = np.bincount(groups, taken) / np.bincount(groups)
+    return float(shared[groups][relevant].sum() / relevant.sum()) if relevant.any() else 0.0
 
 
 def _expected(before: int, size: int, relevant: int) -> float:
@@ -47,7 +57,7 @@ def _expected(before: int, size: int, relevant: int) -> float:
     return total
 
 
-def _ranked(scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _ranked(scores: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """Return the texts from the highest score to the lowest, and the number of the group of equal scores of each."""
     values = np.asarray(scores, dtype=np.float64)
     order = np.argsort(-values, kind="stable")

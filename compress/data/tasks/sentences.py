@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM")
 """Endings of classes whose weights include a model of texts without a head."""
 SETTINGS = ("pooling", "normalize", "prompt")
+SEARCH_SETTINGS = ("pooling", "normalize", "query_prompt", "document_prompt")
 LINES = [
     "pooling: mean  # the model does not state its pooling: take that of its card (mean, cls, max ...)",
     "normalize: true  # vectors of length 1",
@@ -33,11 +34,30 @@ def auto(task: Task) -> Any:
 
 def configure(config: Any, folder: Path | None, workload: WorkloadView) -> None:
     """Store the encoder's settings in its configuration, from the files in its folder or from the workload."""
+    _configure(config, folder, workload, ("prompt",))
+
+
+def configure_search(config: Any, folder: Path | None, workload: WorkloadView) -> None:
+    """The same for an encoder of queries and of the texts that are searched.
+
+    Raises InputError for prompts that are not pooled, and differ in length: a model skips as many tokens of every text.
+    """
+    _configure(config, folder, workload, ("query_prompt", "document_prompt"))
+
+
+def _configure(config: Any, folder: Path | None, workload: WorkloadView, prompts: Sequence[str]) -> None:
     if folder is None:
         raise InputError(f"{MODULES}: cannot be looked for: the model's files are not on this machine")
     found = sentence_settings.read(folder, config, workload)
-    if found.prompt and not found.include_prompt:
-        found = replace(found, skipped=_prompt_tokens(folder, found.prompt))
+    given = [getattr(found, name) for name in prompts]
+    if any(given) and not found.include_prompt:
+        counts = [_prompt_tokens(folder, each) if each else 0 for each in given]
+        if len(set(counts)) > 1:
+            raise InputError(
+                f"its prompts {' and '.join(map(repr, given))} have {' and '.join(map(str, counts))} tokens, which its "
+                "pooling leaves out (include_prompt: false); expected prompts of one length"
+            )
+        found = replace(found, skipped=counts[0])
     sentence_settings.store(config, found)
 
 
@@ -85,9 +105,15 @@ def write_beside(model: Any, folder: Path) -> None:
     sentence_settings.write(settings_of(model.config), int(model.config.hidden_size), folder)
 
 
-def encode(rows: Sequence[str], processor: Any, workload: WorkloadView, own: Settings) -> tuple[Any, int]:
-    """Return the tokenizer's columns of texts after the prompt, and how many texts were cut at max_length."""
-    given = [f"{own.prompt}{row}" for row in rows]
+def encode(
+    rows: Sequence[str], processor: Any, workload: WorkloadView, own: Settings, kind: str = ""
+) -> tuple[Any, int]:
+    """Return the tokenizer's columns of texts after the prompt, and how many texts were cut at max_length.
+
+    `kind` is query or document; their prompts may differ.
+    """
+    prompt = {"query": own.query_prompt, "document": own.document_prompt}.get(kind, own.prompt)
+    given = [f"{prompt}{row}" for row in rows]
     given = [row.lower() for row in given] if own.lowercase else given
     encoded = processor(given, truncation=True, max_length=workload.max_length)
     cut = sum(bool(each.overflowing) for each in encoded.encodings or ())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.data.dataset import Dataset
 from compress.data.point import OperatingPoint
+from compress.data.sentences.settings import Stated
 
 if TYPE_CHECKING:
     import datasets
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 Normalization = Literal["characters", "tokens", "none"]
-Pooling = Literal["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 Outcomes = Mapping[str, Sequence[float]]
 USUAL_LENGTH = 128
 IGNORED = -100
 """Label that losses ignore."""
 
 
-class WorkloadView(Protocol):
+class WorkloadView(Stated, Protocol):
     """The part of a workload that tasks use."""
 
     @property
@@ -51,18 +51,6 @@ class WorkloadView(Protocol):
     @property
     def normalization(self) -> "Normalization":
         """Length by which log-likelihoods of choices are divided."""
-
-    @property
-    def pooling(self) -> str | None:
-        """Pooling of a plain encoder."""
-
-    @property
-    def normalize(self) -> bool | None:
-        """Whether vectors of a plain encoder are normalised."""
-
-    @property
-    def prompt(self) -> str | None:
-        """Text before every text."""
 
     @property
     def for_training(self) -> bool:
@@ -192,6 +180,29 @@ def unshifted(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Te
 
 
 @dataclass(frozen=True)
+class Table:
+    """One of several tables of a split."""
+
+    name: str
+    """Its file, for errors."""
+    rows: "datasets.Dataset"
+    place: Callable[[int], str]
+    """place(row): the place of a row in the file."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a task reads its test split from three tables: queries, the corpus, and judgements of their pairs."""
+
+    judged: Callable[[Table, Table, WorkloadView], "datasets.Dataset"]
+    """judged(queries, qrels, workload): the raw examples, one for each judged query."""
+    prepare: Callable[["datasets.Dataset", Table, Any, WorkloadView, Any], "datasets.Dataset"]
+    """prepare(queries, corpus, processor, workload, config): prepared examples, as those of `Task.prepare`."""
+    fewer: Callable[["datasets.Dataset", int], "datasets.Dataset"]
+    """fewer(examples, most): at most so many of the prepared texts, as a smaller search."""
+
+
+@dataclass(frozen=True)
 class Task:
     """The facts and the functions of one task."""
 
@@ -271,6 +282,8 @@ class Task:
     """lines(folder): further lines of a workload file for the model in this folder."""
     longest: Callable[[Path], int | None] = unstated
     """longest(folder): the longest input in tokens that files beside the weights state."""
+    search: Search | None = None
+    """How the test split is read from several tables; None for one table."""
     trains_on_rows: bool = False
     """Whether rows, not examples, are trained and calibrated on: an example of several texts is several rows."""
     learns_labels: bool = True
@@ -287,6 +300,9 @@ class Task:
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     natural: bool = False
     """Whether examples differ in length, so that a natural operating point measures them as they are."""
+    has_continuations: bool = False
+    """Whether a row is a context and a continuation, with `dataset.delimiter` between them. Over max_length it loses
+    its beginning, so `init` takes the length that the test split needs."""
     joins_rows: bool = False
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False

@@ -1,6 +1,8 @@
 """Helpers for text tasks: tokenizer, text columns, and checks of model, tokenizer and lengths."""
 
 import inspect
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
@@ -39,12 +41,18 @@ def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", work
         problems.append(
             f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
         )
-    longest = max((point.longest for point in workload.mapped_points), default=0)
-    if limit is not None and longest > limit:
-        new = max(point.new_tokens or 0 for point in workload.mapped_points)
-        most = f"{limit - new} ({new} generated tokens follow)" if new else str(limit)
-        problems.append(f"reads at most {limit} tokens; --length of the map: expected at most {most}")
+    problems += mapped_problems(limit, workload)
     return problems + token_problems(model, processor, examples)
+
+
+def mapped_problems(limit: int | None, workload: WorkloadView) -> list[str]:
+    """Return errors for points of a map that end beyond the positions of a model, None for a model without a limit."""
+    longest = max((point.longest for point in workload.mapped_points), default=0)
+    if limit is None or longest <= limit:
+        return []
+    new = max(point.new_tokens or 0 for point in workload.mapped_points)
+    most = f"{limit - new} ({new} generated tokens follow)" if new else str(limit)
+    return [f"reads at most {limit} tokens; --length of the map: expected at most {most}"]
 
 
 def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> list[str]:
@@ -188,14 +196,24 @@ def dense_tokens(examples: "datasets.Dataset") -> dict[str, list[float]]:
     return {"tokens": [float(count) for count in examples["tokens"]]} if "tokens" in examples.column_names else {}
 
 
-def token_remark(own: int, dense: int, compared: str) -> str:
+def token_remark(own: int, dense: int, lacking: str, compared: str) -> str:
     """Return a note on the tokens that a trimmed vocabulary takes for the text of so many dense tokens.
 
-    `compared` is what makes figures comparable.
+    `lacking` is that of `removed`; `compared` is what makes figures comparable.
     """
     if own == dense:
-        return "its trimmed vocabulary takes as many tokens for the test split as the dense model's"
+        return f"its trimmed vocabulary {lacking}; it takes as many tokens for the test split as the dense model's"
     return (
-        f"its trimmed vocabulary takes {own / dense:.3f} times the tokens of the dense model for the test split: "
-        f"{compared}, but its latencies and energies per token are of its own tokens"
+        f"its trimmed vocabulary {lacking}; it takes {own / dense:.3f} times the tokens of the dense model for the "
+        f"test split: {compared}, but its latencies and energies per token are of its own tokens"
     )
+
+
+def removed(rows: Iterable[Sequence[int]], own: Any, dense: Any) -> str:
+    """Return how many tokens of these rows of the dense model's tokenizer another one lacks, as half a sentence."""
+    kept = own.get_vocab()
+    gone = {id for token, id in dense.get_vocab().items() if token not in kept}
+    counts = Counter(id in gone for row in rows for id in row)
+    if not counts[True]:
+        return f"lacks none of the {counts.total():,} tokens of the test split"
+    return f"lacks {counts[True]:,} of the {counts.total():,} tokens of the test split, written with other tokens now"

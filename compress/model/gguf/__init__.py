@@ -23,6 +23,12 @@ from compress.model.packing.tied import TiedHead
 FILE = "model.gguf"
 
 
+def check(model: Any, processor: Any) -> None:
+    """Raise InputError for an architecture or a tokenizer that GGUF lacks, before anything is converted."""
+    architecture_of(model.config)
+    vocabulary(processor, model.config.vocab_size)
+
+
 def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folder: Path) -> None:
     """Write the model as one GGUF file. Raises InputError for an architecture or a tokenizer that GGUF lacks."""
     from gguf import GGMLQuantizationType, GGUFWriter

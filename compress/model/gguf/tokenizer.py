@@ -7,7 +7,7 @@ A tokenizer of another kind is refused: llama.cpp would split text differently w
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,12 @@ SPLITS: dict[str, tuple[tuple[str, ...], bool]] = {
     "llama-bpe": ((WORDS % "{1,3}", "bytes alone"), True),
 }
 """Name in llama.cpp -> the steps that split text before merging, and whether whole words of the vocabulary stay."""
+
+KINDS = (
+    "GGUF knows byte-level BPE that splits text as GPT-2, SmolLM, Qwen2 or Llama 3 do, and SentencePiece's BPE with "
+    "tokens of single bytes, as of Llama 2, Mistral and Gemma"
+)
+OTHERS = "compressed-tensors, gptq, onnx and openvino keep the tokenizer as it is: export to one of them"
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def one_space_more(processor: Any) -> bool:
 
 
 def _lacks(reason: str) -> InputError:
-    return InputError(f"gguf: GGUF has no tokenizer like the model's: {reason}; use compressed-tensors, or openvino")
+    return InputError(f"gguf: GGUF has no tokenizer like the model's: {reason}. {KINDS}. {OTHERS}")
 
 
 def _split(plain: Mapping[str, Any]) -> str:
@@ -89,7 +95,16 @@ def _split(plain: Mapping[str, Any]) -> str:
     for name, (known, keeps) in SPLITS.items():
         if steps == known and whole == keeps and normalizer in ((None, "NFC") if name == "qwen2" else (None,)):
             return name
-    raise _lacks(f"it splits text by {', '.join(steps) or 'nothing'}{f' after {normalizer}' if normalizer else ''}")
+    raise _lacks(_described(steps, plain["normalizer"]))
+
+
+def _described(steps: Sequence[str], normalizer: Mapping[str, Any] | None) -> str:
+    """Return how a tokenizer prepares a text, in words."""
+    splits = (
+        f"splits text by {', '.join(steps)}" if steps else "merges tokens across words, without splitting text first"
+    )
+    changes = [str(each["type"]) for each in _sequence(normalizer, "normalizers")]
+    return f"it {splits}" + (f", and changes text before ({', '.join(changes)})" if changes else "")
 
 
 def _sequence(part: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:

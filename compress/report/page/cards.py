@@ -248,7 +248,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return [
         ("device", f"{machine.device_name} ({machine.device}, machine {machine.id})"),
-        ("measured", f"{result.created}, session {result.session}"),
+        ("measured", f"{result.created}{result.session and f', session {result.session}'}"),
         ("fingerprint", result.fingerprint),
         ("made with", f"compress {result.code_version}; {versions}"),
         seeds(result).partition(" ")[::2],

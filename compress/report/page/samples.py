@@ -158,8 +158,8 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
         found = moved_scores(ours, baseline, against, session.texts or {}, FLIPS)
         return {**found, "texts": OLD if session.texts is None else None}
     if "ndcg_at_10" in ours and "ndcg_at_10" in baseline:
-        by_first = result.accuracy is not None and result.accuracy.metric == "mrr"
-        figure = "reciprocal_rank" if by_first else "ndcg_at_10"
+        metric = "ndcg_at_10" if result.accuracy is None else result.accuracy.metric
+        figure = "reciprocal_rank" if metric == "mrr" else metric if metric in ours else "ndcg_at_10"
         found = moved_ranks(ours[figure], baseline[figure], against, session.texts or {}, FLIPS)
         return {**found, "texts": OLD if session.texts is None else None}
     if "em" in ours and "em" in baseline and "answer" in ours and "answer" in baseline:
