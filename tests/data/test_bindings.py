@@ -1,17 +1,12 @@
 """Names of functions have the kinds that Python's scopes give them; expected kinds are written by hand."""
 
-import ast
-import builtins
-import symtable
-from collections import Counter
+import sys
 from textwrap import dedent
 
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import IOB2, Entities
 
-from compress.data.offline import text as offline_text
-from compress.data.offline.bindings import KINDS, STRING, TAGS, Function, functions
+from compress.data.offline.bindings import STRING, Function, functions
 
 MODULE = """
 import os, os.path
@@ -145,12 +140,14 @@ def spans(source: str, module: str = MODULE) -> str:
         ),
         pytest.param(
             """
-            @write(limit)
+            @(write @ limit)
             @os.wraps
+            @loads(limit, x=[x for x in limit])
             async def f(x: int = limit) -> Base:
                 y: dict[str, x] = await x
             """,
-            "write:IMPORT limit:GLOBAL os.wraps:IMPORT f:GLOBAL x:PARAM int:BUILTIN limit:GLOBAL Base:GLOBAL "
+            "write:IMPORT limit:GLOBAL os.wraps:IMPORT loads:IMPORT limit:GLOBAL x:LOCAL x:LOCAL limit:GLOBAL "
+            "f:GLOBAL x:PARAM int:BUILTIN limit:GLOBAL Base:GLOBAL "
             "y:LOCAL dict:BUILTIN str:BUILTIN x:PARAM x:PARAM",
             id="decorators-and-annotations",
         ),
@@ -164,6 +161,40 @@ def spans(source: str, module: str = MODULE) -> str:
             """,
             "self:PARAM n:PARAM m:PARAM limit:GLOBAL size:GLOBAL self.size:PARAM super:BUILTIN m:PARAM",
             id="class-attributes",
+        ),
+        pytest.param(
+            """
+            def f(x):
+                size = 0
+                class C(x.size, key=size):
+                    import os.path as near, json
+                    global limit, size
+                    limit = size = json
+                    own = [near for near in near if own]
+                    def g(self, limit=size):
+                        return size, own, json, near, os, limit
+                return lambda x=x: (x, size)
+            """,
+            "f:GLOBAL x:PARAM size:LOCAL C:LOCAL x.size:PARAM size:LOCAL limit:GLOBAL size:GLOBAL limit:GLOBAL "
+            "size:GLOBAL near:LOCAL near:LOCAL own:GLOBAL self:PARAM limit:PARAM size:GLOBAL "
+            "size:LOCAL own:GLOBAL json:GLOBAL near:GLOBAL os:IMPORT limit:PARAM x:PARAM x:PARAM x:PARAM size:LOCAL",
+            id="class-bodies-are-invisible-inside",
+        ),
+        pytest.param(
+            """
+            def f():
+                global count
+                os = 1
+                def g():
+                    nonlocal os
+                    count, os
+                    del os
+                    def h(): return count, os
+                [count := i for i in range(limit)]
+            """,
+            "f:GLOBAL count:GLOBAL os:LOCAL g:LOCAL os:LOCAL count:GLOBAL os:LOCAL os:LOCAL h:LOCAL count:GLOBAL "
+            "os:LOCAL count:GLOBAL i:LOCAL i:LOCAL range:BUILTIN limit:GLOBAL",
+            id="declarations-reach-inner-functions",
         ),
         pytest.param(
             """
@@ -193,6 +224,25 @@ def spans(source: str, module: str = MODULE) -> str:
 )
 def test_names_have_the_kind_of_their_binding(source: str, expected: str) -> None:
     assert spans(source).split() == expected.split()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
+def test_type_parameters_have_a_scope_of_their_own() -> None:
+    assert spans("def f[T: limit, *Ts, **P](x: T) -> P: return T, Ts") == (
+        "f:GLOBAL T:LOCAL limit:GLOBAL Ts:LOCAL P:LOCAL x:PARAM T:LOCAL P:LOCAL T:LOCAL Ts:LOCAL"
+    )
+    source = """
+    def f(x):
+        class C[T](dict[T]):
+            own = 1
+            def g[S: own](self, y: own) -> S: return own, T
+        type A[T] = list[T, x]
+        return A, T
+    """
+    assert spans(source) == (
+        "f:GLOBAL x:PARAM C:LOCAL T:LOCAL dict:BUILTIN T:LOCAL S:LOCAL self:PARAM y:PARAM S:LOCAL own:GLOBAL "
+        "T:LOCAL A:LOCAL T:LOCAL list:BUILTIN T:LOCAL x:PARAM A:LOCAL T:GLOBAL"
+    )
 
 
 def test_a_name_bound_twice_is_a_parameter_before_an_import_before_the_rest() -> None:
@@ -245,105 +295,3 @@ def test_every_function_is_given_once_with_those_inside_it() -> None:
 def test_a_file_that_is_no_python_is_refused() -> None:
     with pytest.raises(SyntaxError):
         list(functions("def f(:\n"))
-
-
-@pytest.fixture(scope="module")
-def sources() -> list[str]:
-    return [text for text, _ in offline_text.files()][::3]
-
-
-def test_spans_of_the_standard_library_are_valid_for_seqeval(sources: list[str]) -> None:
-    found = [function for text in sources for function in functions(text)]
-    assert len(found) > 1000
-    strict = Entities([function.tags for function in found], IOB2).entities
-    kinds = Counter(entity.tag for entities in strict for entity in entities)
-    assert set(kinds) == set(KINDS)
-    for function, entities in zip(found, strict, strict=True):
-        assert set(function.tags) <= set(TAGS)
-        assert {(entity.tag, entity.start, entity.end - 1) for entity in entities} == set(get_entities(function.tags))
-        for entity in entities:
-            words = function.words[entity.start : entity.end]
-            assert all(word.isidentifier() for word in words[::2])
-            assert set(words[1::2]) <= {"."}
-
-
-def test_kinds_agree_with_the_compilers_symbol_tables(sources: list[str]) -> None:
-    """Functions without inner scopes, decorators, defaults and annotations: all names are of their own scope."""
-    compared: Counter[str] = Counter()
-    for text in sources:
-        tables = symtable.symtable(text, "module", "exec")
-        found = {
-            (function.words[1], line): function for function, line in zip(functions(text), lines(text), strict=True)
-        }
-        for table, owner in leaves(tables):
-            function = found.get((table.get_name(), table.get_lineno()))
-            if function is None or is_signed(function):
-                continue
-            for word, tag in list(zip(function.words, function.tags, strict=True))[2:]:
-                if tag.startswith("B-"):
-                    compared[tag] += 1
-                    assert tag == f"B-{expected(table, mangled(word, owner), tables, 'import *' in text)}", (
-                        function.words,
-                        word,
-                    )
-    assert min(compared[f"B-{kind}"] for kind in KINDS) > 100
-
-
-def lines(text: str) -> list[int]:
-    """Return the lines of the outermost functions, in order of their nodes."""
-    found: list[int] = []
-
-    def walk(node: ast.AST) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.append(child.lineno)
-            else:
-                walk(child)
-
-    walk(ast.parse(text))
-    return found
-
-
-def leaves(table: symtable.SymbolTable, owner: str = "") -> list[tuple[symtable.SymbolTable, str]]:
-    """Return the tables of functions without inner scopes, and the class that each is in."""
-    found = []
-    for child in table.get_children():
-        if child.get_type() == "class":
-            found += leaves(child, child.get_name())
-        elif child.get_type() == "function" and not child.get_children():
-            found.append((child, owner))
-    return found
-
-
-def is_signed(function: Function) -> bool:
-    signature = function.words[: function.words.index(":") + 1]
-    return signature[0] != "def" or bool({"=", "->"} & set(signature)) or signature[-2:] != [")", ":"]
-
-
-def mangled(name: str, owner: str) -> str:
-    private = owner and name.startswith("__") and not name.endswith("__")
-    return f"_{owner.lstrip('_')}{name}" if private else name
-
-
-def expected(table: symtable.SymbolTable, name: str, module: symtable.SymbolTable, star: bool) -> str:
-    symbol = table.lookup(name)
-    if symbol.is_parameter():
-        return "PARAM"
-    if symbol.is_local():
-        return "IMPORT" if symbol.is_imported() else "LOCAL"
-    assert symbol.is_global()
-    bindings = [each for each in globals_of(module) if each.get_name() == name]
-    if bindings:
-        return "IMPORT" if any(each.is_imported() for each in bindings) else "GLOBAL"
-    return "BUILTIN" if hasattr(builtins, name) else "IMPORT" if star else "GLOBAL"
-
-
-def globals_of(table: symtable.SymbolTable) -> list[symtable.Symbol]:
-    """Return the symbols that bind a name of the module: its own, and those of `global` statements."""
-    own = [
-        symbol
-        for symbol in table.get_symbols()
-        if (symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace())
-        and (table.get_type() == "module" or symbol.is_declared_global())
-    ]
-    return own + [symbol for child in table.get_children() for symbol in globals_of(child)]

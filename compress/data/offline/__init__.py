@@ -43,7 +43,7 @@ OFFLINE: dict[str, Offline] = {
     "stdlib-bert": Offline("bert", ("bert", "text", *COMMON)),
     "digits-vit": Offline("vit", ("vit", *COMMON)),
     "stdlib-llama": Offline("llama", ("llama", "text", *COMMON)),
-    "stdlib-ner": Offline("ner", ("ner", "bindings", "bert", "text", *COMMON)),
+    "stdlib-ner": Offline("ner", ("ner", "bindings", "scopes", "bert", "text", *COMMON)),
 }
 
 

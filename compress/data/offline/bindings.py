@@ -19,20 +19,20 @@ before IMPORT, and IMPORT before the rest. Strings are single words, so names in
 """
 
 import ast
-import builtins
 import io
 import tokenize
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
+
+from compress.data.offline.scopes import Scope, ScopeKind
 
 KINDS = ("PARAM", "LOCAL", "GLOBAL", "IMPORT", "BUILTIN")
 TAGS = ("O", *(f"{prefix}-{kind}" for kind in KINDS for prefix in "BI"))
 STRING = '""'
 """Stands for every string: its text does not bind names."""
-BUILTINS = frozenset(dir(builtins))
 SPACE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 OPENING, CLOSING = ("FSTRING_START", "TSTRING_START"), ("FSTRING_END", "TSTRING_END")
 """Tokens around f-strings since Python 3.12; before, an f-string is one token."""
@@ -59,8 +59,10 @@ def functions(text: str) -> Iterator[Function]:
     kinds = [found.get(place) for place in words.places]
     for node in _outermost(tree):
         first, after = words.range(node)
-        while node.decorator_list and words.texts[first] != "@":
-            first -= 1
+        if node.decorator_list:
+            first = words.range(node.decorator_list[0])[0]
+            while words.texts[first] != "@":  # an opening parenthesis may be between
+                first -= 1
         own = words.texts[first:after]
         yield Function(own, tags(own, kinds[first:after]))
 
@@ -113,57 +115,20 @@ class _Words:
         return self.at((node.lineno, node.col_offset)), self.at((node.end_lineno, node.end_col_offset))
 
 
-@dataclass
-class _Scope:
-    """A scope, and the kinds of the names that it binds."""
-
-    kind: Literal["module", "class", "function", "comprehension"]
-    parent: "_Scope | None" = None
-    bound: dict[str, str | None] = field(default_factory=dict)
-    declared: dict[str, "_Scope | None"] = field(default_factory=dict)
-    """Names of `global` statements with the module's scope, those of `nonlocal` with None."""
-
-
 class _Names(ast.NodeVisitor):
     """Collects scopes, bindings and references of a module; `kinds()` returns their kinds by place."""
 
     def __init__(self, words: _Words) -> None:
         self.words = words
-        self.module = self.scope = _Scope("module")
-        self.references: dict[Place, tuple[str, _Scope]] = {}
-        self.star = False
+        self.module = self.scope = Scope("module")
+        self.references: dict[Place, tuple[str, Scope]] = {}
         self.hidden = False
-        """Whether the visitor is in an f-string, where places are wrong before Python 3.12."""
+        """Whether the visitor is in an f-string: that is one word, without a place for each name."""
 
     def kinds(self) -> dict[Place, str]:
-        """Return the kinds of all references. Names bound in a class body are left out."""
-        found = {place: self._lookup(*reference) for place, reference in self.references.items()}
+        """Return the kinds of all references. Attributes of classes are left out."""
+        found = {place: scope.lookup(name) for place, (name, scope) in self.references.items()}
         return {place: kind for place, kind in found.items() if kind is not None}
-
-    def _lookup(self, name: str, scope: _Scope) -> str | None:
-        """Return the kind of a name as read in a scope: class bodies are invisible to the functions inside them."""
-        within: _Scope | None = scope
-        while within is not None:
-            declared = within.declared.get(name, within)
-            if declared is self.module:
-                break
-            if declared is within and name in within.bound and (within is scope or within.kind != "class"):
-                return within.bound[name]
-            if name == "__class__" and within.kind == "class":
-                return None  # the class that every method can read
-            within = within.parent
-        other = "BUILTIN" if name in BUILTINS else "IMPORT" if self.star else "GLOBAL"
-        return self.module.bound.get(name, other)
-
-    def _bind(self, name: str, kind: str, scope: _Scope | None = None) -> None:
-        """Bind a name in a scope, the current one unless given. PARAM precedes IMPORT, and IMPORT the rest."""
-        scope = scope or self.scope
-        owner = scope.declared.get(name, scope)
-        if owner is None:
-            return  # nonlocal: bound elsewhere
-        own: str | None = {"module": "GLOBAL", "class": None}.get(owner.kind, "LOCAL") if kind == "LOCAL" else kind
-        if owner.bound.get(name) not in ("PARAM", "IMPORT"):
-            owner.bound[name] = own
 
     def _refer(self, name: str, word: int) -> None:
         """Record a reference in the current scope at a word, which must be the name."""
@@ -171,11 +136,10 @@ class _Names(ast.NodeVisitor):
             self.references[self.words.places[word]] = (name, self.scope)
 
     @contextmanager
-    def _inside(self, kind: Literal["class", "function", "comprehension"]) -> Iterator[None]:
-        self.scope = _Scope(kind, self.scope)
+    def _inside(self, kind: ScopeKind) -> Iterator[None]:
+        outer, self.scope = self.scope, Scope(kind, self.scope)
         yield
-        assert self.scope.parent is not None
-        self.scope = self.scope.parent
+        self.scope = outer
 
     def _visit_all(self, *nodes: object) -> None:
         for node in nodes:
@@ -190,7 +154,7 @@ class _Names(ast.NodeVisitor):
         word = self.words.range(node)[0]
         while self.words.texts[word] not in ("def", "class"):
             word += 1  # after async
-        self._bind(node.name, "LOCAL")
+        self.scope.bind(node.name)
         self._refer(node.name, word + 1)
         self._visit_all(node.decorator_list)
 
@@ -218,18 +182,24 @@ class _Names(ast.NodeVisitor):
             with self._inside("class"):
                 self._visit_all(node.body)
 
+    def visit_TypeAlias(self, node: Any) -> None:
+        """Visit `type X[T] = value`, since Python 3.12."""
+        self.visit(node.name)
+        with self._type_parameters(node):
+            self.visit(node.value)
+
     @contextmanager
-    def _type_parameters(self, node: Definition | ast.ClassDef) -> Iterator[None]:
-        """Visit def f[T, *Ts, **P], since Python 3.12: they have a scope of their own."""
+    def _type_parameters(self, node: Any) -> Iterator[None]:
+        """Visit `[T, *Ts, **P]` of a function, class or alias, since Python 3.12: they have a scope of their own."""
         parameters = getattr(node, "type_params", [])
         if not parameters:
             yield
             return
-        with self._inside("function"):
+        with self._inside("types"):
             for each in parameters:
-                self._bind(each.name, "LOCAL")
+                self.scope.bind(each.name)
                 self._refer(each.name, self.words.range(each)[0] + (type(each).__name__ != "TypeVar"))
-                self._visit_all(getattr(each, "bound", None))
+                self._visit_all(getattr(each, "bound", None), getattr(each, "default_value", None))
             yield
 
     def _signature(self, args: ast.arguments) -> None:
@@ -238,7 +208,7 @@ class _Names(ast.NodeVisitor):
 
     def _parameters(self, args: ast.arguments) -> None:
         for each in _all(args):
-            self._bind(each.arg, "PARAM")
+            self.scope.bind(each.arg, "PARAM")
             self._refer(each.arg, self.words.at((each.lineno, each.col_offset)))
 
     def _visit_comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
@@ -263,7 +233,7 @@ class _Names(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):
-            self._bind(node.id, "LOCAL")
+            self.scope.bind(node.id)
         self._refer(node.id, self.words.at((node.lineno, node.col_offset)))
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
@@ -271,25 +241,25 @@ class _Names(ast.NodeVisitor):
         scope = self.scope
         while scope.kind == "comprehension" and scope.parent is not None:
             scope = scope.parent
-        self._bind(node.target.id, "LOCAL", scope)
+        scope.bind(node.target.id)
         self._refer(node.target.id, self.words.range(node.target)[0])
         self.visit(node.value)
 
     def _visit_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
             if alias.name == "*":
-                self.star = True
+                self.module.star = True
                 continue
             first, after = self.words.range(alias)
             name = alias.asname or alias.name.split(".")[0]
-            self._bind(name, "IMPORT")
+            self.scope.bind(name, "IMPORT")
             self._refer(name, after - 1 if alias.asname else first)
 
     visit_Import = visit_ImportFrom = _visit_import
 
     def _visit_declaration(self, node: ast.Global | ast.Nonlocal) -> None:
-        owner = self.module if isinstance(node, ast.Global) else None
-        self.scope.declared.update(dict.fromkeys(node.names, owner))
+        for name in node.names:
+            self.scope.declared[name] = "global" if isinstance(node, ast.Global) else "nonlocal"
         for word in range(*self.words.range(node)):
             if self.words.texts[word] in node.names:
                 self._refer(self.words.texts[word], word)
@@ -298,7 +268,7 @@ class _Names(ast.NodeVisitor):
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         if node.type is not None and node.name is not None:
-            self._bind(node.name, "LOCAL")
+            self.scope.bind(node.name)
             self._refer(node.name, self.words.texts.index("as", self.words.range(node.type)[1]) + 1)
         self.generic_visit(node)
 
@@ -306,7 +276,7 @@ class _Names(ast.NodeVisitor):
         """Visit `case x`, `case P as x`, `case [*x]` and `case {**x}`: the name is the last of the pattern."""
         name = node.rest if isinstance(node, ast.MatchMapping) else node.name
         if name is not None:
-            self._bind(name, "LOCAL")
+            self.scope.bind(name)
             first, after = self.words.range(node)
             self._refer(name, max(word for word in range(first, after) if self.words.texts[word] == name))
         self.generic_visit(node)
