@@ -25,8 +25,8 @@ PATIENCE_S = 10
 
 ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 WAYS_OUT = (
-    "use an offline workload (stdlib-bert, digits-vit, stdlib-llama), a workload file with local folders "
-    "(compress init), or download it once into the cache (HF_HOME) while online"
+    "use an offline workload (stdlib-bert, stdlib-ner, digits-vit, stdlib-llama), a workload file with local "
+    "folders (compress init), or download it once into the cache (HF_HOME) while online"
 )
 
 

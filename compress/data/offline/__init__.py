@@ -3,6 +3,7 @@
     stdlib-bert    a BERT that finds the keyword hidden in a piece of source
     digits-vit     a ViT on scikit-learn's handwritten digits
     stdlib-llama   a Llama language model on the standard library's source
+    stdlib-ner     a BERT that finds names in functions, and where each is bound
 
 Each is trained once from a seed and cached as a model folder and a data folder:
 
@@ -42,6 +43,7 @@ OFFLINE: dict[str, Offline] = {
     "stdlib-bert": Offline("bert", ("bert", "text", *COMMON)),
     "digits-vit": Offline("vit", ("vit", *COMMON)),
     "stdlib-llama": Offline("llama", ("llama", "text", *COMMON)),
+    "stdlib-ner": Offline("ner", ("ner", "bindings", "scopes", "bert", "text", *COMMON)),
 }
 
 

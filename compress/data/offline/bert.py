@@ -124,7 +124,7 @@ def examples(text: str, tokenizer: Any, length: int) -> Iterator[Example]:
         yield Example(f"{before}[MASK]{after}", KEYWORDS.index(match.group()))
 
 
-def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
+def make_tokenizer(texts: Sequence[str], settings: TextSizes) -> Any:
     """Return a tokenizer trained on the texts, with BERT's special tokens."""
     return offline_parts.make_tokenizer(
         texts,
