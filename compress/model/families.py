@@ -96,9 +96,7 @@ _OPT = Architecture(
     head_size="head_dim",
     head_count="num_heads",
 )
-_CLIP = replace(
-    _OPT, layers="encoder.layers", ffn_in=("mlp.fc1",), ffn_out="mlp.fc2", ffn_width="intermediate_size"
-)
+_CLIP = replace(_OPT, layers="encoder.layers", ffn_in=("mlp.fc1",), ffn_out="mlp.fc2", ffn_width="intermediate_size")
 INTERLEAVED = "query, key and value are one matrix, interleaved head by head"
 FUSED = "query, key and value are one matrix with parts of different widths"
 RELATIONS = ("distill with relation_weight", "distill with attention_weight")
