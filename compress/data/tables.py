@@ -111,6 +111,7 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
             raw = search.judged(table(source, "test"), table(source, "qrels"), source.workload)
         else:
             raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
+            raw = flattened(raw, source.workload)
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
@@ -119,6 +120,13 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
         raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw
+
+
+def flattened(raw: "datasets.Dataset", workload: Workload) -> "datasets.Dataset":
+    """Return the examples with a column for each part of the mappings that the workload names, such as translation.en."""
+    named = (getattr(workload.dataset, column.field) for column in task_of(workload.task).columns)
+    whole = {name.partition(".")[0] for name in named if name and "." in name and name not in raw.column_names}
+    return raw.flatten() if whole & set(raw.column_names) else raw
 
 
 def table(source: "Source", field: str) -> Table:

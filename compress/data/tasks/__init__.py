@@ -22,6 +22,8 @@ TASKS: dict[str, str] = {
     "text-ranking": "compress.data.tasks.text_ranking",
     "retrieval": "compress.data.tasks.retrieval",
     "question-answering": "compress.data.tasks.question_answering",
+    "translation": "compress.data.tasks.translation",
+    "summarization": "compress.data.tasks.summarization",
 }
 """Name -> module, whose `TASK` declares the task."""
 

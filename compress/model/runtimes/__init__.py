@@ -56,7 +56,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
 
         note = "openvino: computed in bf16, which this CPU supports natively" if computes_bf16(bundle.device) else None
         notes = (*bundle.notes, *([note] if note else []))
-        if not task_of(bundle.task).generates:
+        if not task_of(bundle.task).continues:
             return replace(bundle, model=converted(checked(bundle, resolved)).eval(), runtime=resolved, notes=notes)
         with_cache = checked_with_cache(bundle).eval()
         integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None

@@ -1,0 +1,159 @@
+"""How an encoder-decoder generates texts: the model's own settings, and those of the workload in their place.
+
+    generation_config.json, or config.json of older models      num_beams 4, length_penalty 2.0, max_length 142
+    workload                                                     generation: {num_beams: 1}
+    in the configuration of the model and of its artifacts      num_beams 1, length_penalty 2.0, max_new_tokens 141
+
+All models of a session have the same settings, whatever runtime and artifact they come from. Nothing is sampled.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compress.base.config import InputError
+from compress.base.errors import as_input_error
+from compress.data import positions
+from compress.data.checkpoints.files import read_json
+from compress.data.tasks.task import WorkloadView
+
+FIELD = "generation_settings"
+"""Field of a model's configuration that holds the settings."""
+FILE = "generation_config.json"
+USUAL_TOKENS = 128
+"""Longest text of a model and a workload that state no length, in tokens."""
+SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff")
+LENGTHS = ("max_length", "max_new_tokens")
+KEPT = (
+    "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "repetition_penalty", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id",
+    "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "decoder_start_token_id", "bos_token_id",
+    "eos_token_id", "pad_token_id",
+)  # fmt: skip
+"""Settings of transformers that change the generated text; others are not carried over."""
+TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+NEUTRAL: Mapping[str, Any] = {
+    "num_beams": 1, "length_penalty": 1.0, "early_stopping": False, "no_repeat_ngram_size": 0, "min_length": 0,
+    "encoder_no_repeat_ngram_size": 0, "repetition_penalty": 1.0,
+}  # fmt: skip
+"""Values that change nothing, which are not listed in a note; length_penalty changes nothing without beams."""
+
+
+def configure(config: Any, folder: Path | None, workload: WorkloadView) -> None:
+    """Store the settings of generation in a model's configuration, from its files and from the workload.
+
+    Raises InputError for a model that is no encoder-decoder, or states no first token of its decoder.
+    """
+    if not getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"config.json: {config.model_type} is no encoder-decoder; expected a model such as T5, BART, Marian or "
+            "Pegasus; a language model is judged by task causal-lm"
+        )
+    stored = getattr(config, FIELD, None)
+    own = dict(stored) if isinstance(stored, Mapping) else _own(config, folder)
+    found = {name: value for name, value in own.items() if name in (*KEPT, "max_new_tokens") and value is not None}
+    for name in TOKENS:
+        if found.get(name) is None and (value := getattr(config, name, None)) is not None:
+            found[name] = value
+    if found.get("decoder_start_token_id") is None:
+        raise InputError("config.json: has no decoder_start_token_id, with which the decoder begins; set it")
+    found |= _stated(workload, folder)
+    found["max_new_tokens"] = _longest(config, {**own, **_stated_length(workload)})
+    setattr(config, FIELD, found)
+
+
+def _own(config: Any, folder: Path | None) -> dict[str, Any]:
+    """Return the settings in a model's files: of generation_config.json, or else of config.json."""
+    from transformers import GenerationConfig
+
+    if folder is not None and (folder / FILE).is_file():
+        with as_input_error(lambda reason: f"{FILE}: cannot be read ({reason})"):
+            return dict(GenerationConfig.from_pretrained(folder).to_dict())
+    # transformers 5 takes them out of the configuration that it loads
+    stored = read_json(folder / "config.json") if folder is not None and (folder / "config.json").is_file() else {}
+    values = {**config.to_dict(), **(stored if isinstance(stored, dict) else {})}
+    return {name: values[name] for name in (*KEPT, *LENGTHS) if values.get(name) is not None}
+
+
+def _stated(workload: WorkloadView, folder: Path | None) -> dict[str, Any]:
+    """Return the workload's settings in transformers' names, without the length."""
+    stated = workload.generation.model_dump(exclude_none=True, exclude={"max_new_tokens", "forced_bos_token"})
+    token = workload.generation.forced_bos_token
+    if token is None:
+        return stated
+    if folder is None:
+        raise InputError(f"generation.forced_bos_token {token!r}: the model's tokenizer is not on this machine")
+    from compress.data.tasks import texts
+
+    vocabulary = texts.load_processor(str(folder)).get_vocab()
+    if token not in vocabulary:
+        raise InputError(
+            f"generation.forced_bos_token {token!r}: the model's tokenizer has no such token; expected one of its "
+            "tokens, such as the code of a language"
+        )
+    return {**stated, "forced_bos_token_id": vocabulary[token]}
+
+
+def _stated_length(workload: WorkloadView) -> dict[str, int]:
+    stated = workload.generation.max_new_tokens
+    return {} if stated is None else {"max_new_tokens": stated, "max_length": stated + 1}
+
+
+def _longest(config: Any, given: Mapping[str, Any]) -> int:
+    """Return the longest text in tokens, without the decoder's first one."""
+    new, whole = given.get("max_new_tokens"), given.get("max_length")
+    length = new or (whole - 1 if isinstance(whole, int) and whole > 1 else USUAL_TOKENS)
+    limit = decoder_positions(config)
+    return length if limit is None else min(length, limit)
+
+
+def decoder_positions(config: Any) -> int | None:
+    """Return the positions of a decoder with a table of them; None for T5's distances, which have no limit."""
+    values = config.to_dict()
+    return None if "relative_attention_num_buckets" in values else positions.stated(values)
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """Return the settings in a model's configuration; those of a model in memory are its configuration's own."""
+    stored = getattr(config, FIELD, None)
+    if isinstance(stored, Mapping):
+        return dict(stored)
+    own = _own(config, None)
+    kept = {name: value for name, value in own.items() if name in KEPT}
+    return {**kept, "max_new_tokens": _longest(config, own)}
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Return the settings as a note: how every text of the results was generated."""
+    beams = settings.get("num_beams") or 1
+    search = "greedy" if beams == 1 else f"{beams} beams"
+    hidden = {"num_beams", "max_new_tokens", *TOKENS, *(("length_penalty", "early_stopping") if beams == 1 else ())}
+    further = [
+        f"{name} {value}"
+        for name, value in settings.items()
+        if name not in hidden and value is not None and value != NEUTRAL.get(name)
+    ]
+    start = f"decoder_start_token_id {settings.get('decoder_start_token_id')}"
+    return ", ".join([search, f"at most {settings['max_new_tokens']} new tokens", *further, start])
+
+
+def generated(model: Any, inputs: Mapping[str, Any]) -> Any:
+    """Return the ids [batch, new] that a model generates after the decoder's first token, with padding at the end."""
+    from transformers import GenerationConfig
+
+    settings = settings_of(model.config)
+    asked = GenerationConfig(**{**NEUTRAL, "do_sample": False, **settings})
+    before, model.generation_config = model.generation_config, asked  # its values would fill those that are unset
+    try:
+        found = model.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=asked
+        )
+    finally:
+        model.generation_config = before
+    return found[:, 1:]
+
+
+def end_ids(config: Any) -> frozenset[int]:
+    """Return the tokens that end a text."""
+    end = settings_of(config).get("eos_token_id")
+    return frozenset([end] if isinstance(end, int) else end or ())
