@@ -82,17 +82,21 @@ def dialects(path: Path, spec: Dataset) -> dict[str, str]:
     return {name: f"{len(table.rows)} rows, {table.dialect}" for name, table in tables.items()} | tagged
 
 
-def columns(path: Path, split: str) -> list[str]:
-    """Return the column names of a file, or of a split in a folder, as a run reads them."""
+def columns(path: Path, split: str, parts: bool = False) -> list[str]:
+    """Return the column names of a file, or of a split in a folder, as a run reads them.
+
+    `parts`: a column of mappings is listed as its parts, such as translation.en.
+    """
     data_files = SplitFiles((path,)) if path.is_file() else split_files(path, split)
     if data_files is None:
         return []
     if not data_files.tables:
         return ["image", "label"]
     first = data_files.tables[0]
-    if kind(first) == ".parquet":
+    if kind(first) == ".parquet" and not parts:
         return parquet.size(first)[1]
-    return list(read_files([first], Dataset(path=str(path))).column_names)
+    raw = read_files([first], Dataset(path=str(path)))
+    return list((raw.flatten() if parts else raw).column_names)
 
 
 def load(source: "Source", split: "Split") -> "datasets.Dataset":

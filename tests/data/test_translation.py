@@ -227,7 +227,7 @@ def test_a_model_without_an_encoder_is_refused() -> None:
 
 def test_classes_belong_to_their_tasks() -> None:
     assert task_of_class("T5ForConditionalGeneration", {"model_type": "t5"}) == "translation"
-    assert task_of_class("MarianMTModel", {"model_type": "marian"}) == "translation"
+    assert task_of_class("MarianMTModel", {"model_type": "marian", "is_encoder_decoder": True}) == "translation"
     assert task_of_class("BartForConditionalGeneration", {"model_type": "bart"}) == "summarization"
     assert task_of_class("PegasusForConditionalGeneration", {"model_type": "pegasus"}) == "summarization"
     assert task_of_class("WhisperForConditionalGeneration", {"model_type": "whisper"}) is None

@@ -7,7 +7,8 @@
 All models of a session have the same settings, whatever runtime and artifact they come from. Nothing is sampled.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from compress.data.tasks.task import WorkloadView
 
 FIELD = "generation_settings"
 """Field of a model's configuration that holds the settings."""
+PROMPTS = "known_prompts"
+"""Field with the prompts that the model names, if the workload sets none."""
 FILE = "generation_config.json"
 USUAL_TOKENS = 128
 """Longest text of a model and a workload that state no length, in tokens."""
@@ -60,6 +63,8 @@ def configure(config: Any, folder: Path | None, workload: WorkloadView) -> None:
     found |= _stated(workload, folder)
     found["max_new_tokens"] = _longest(config, {**own, **_stated_length(workload)})
     setattr(config, FIELD, found)
+    if workload.prompt is None and (named := prompts(folder)):
+        setattr(config, PROMPTS, list(named.values()))
 
 
 def _own(config: Any, folder: Path | None) -> dict[str, Any]:
@@ -69,10 +74,30 @@ def _own(config: Any, folder: Path | None) -> dict[str, Any]:
     if folder is not None and (folder / FILE).is_file():
         with as_input_error(lambda reason: f"{FILE}: cannot be read ({reason})"):
             return dict(GenerationConfig.from_pretrained(folder).to_dict())
-    # transformers 5 takes them out of the configuration that it loads
-    stored = read_json(folder / "config.json") if folder is not None and (folder / "config.json").is_file() else {}
-    values = {**config.to_dict(), **(stored if isinstance(stored, dict) else {})}
+    values = {**config.to_dict(), **_file(folder)}
     return {name: values[name] for name in (*KEPT, *LENGTHS) if values.get(name) is not None}
+
+
+def _file(folder: Path | None) -> dict[str, Any]:
+    """Return the fields of config.json. transformers 5 takes those of generation out of what it loads."""
+    path = None if folder is None else folder / "config.json"
+    stored = read_json(path) if path is not None and path.is_file() else {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def prompts(folder: Path | None) -> dict[str, str]:
+    """Return kind of task -> text before every source, as the configuration of T5 names them; empty for most models."""
+    params = _file(folder).get("task_specific_params")
+    named = params.items() if isinstance(params, dict) else ()
+    found = {kind: each.get("prefix") for kind, each in named if isinstance(each, dict)}
+    return {kind: prompt for kind, prompt in found.items() if isinstance(prompt, str) and prompt}
+
+
+def prompt_lines(folder: Path, task: str) -> list[str]:
+    """Return the line of a workload with the first prompt of such a task, and the others as a comment."""
+    named = [prompt for kind, prompt in prompts(folder).items() if kind.startswith(task)]
+    others = f"  # or {', '.join(map(json.dumps, named[1:]))}" if named[1:] else ""
+    return [f"prompt: {json.dumps(named[0])}{others}"] if named else []
 
 
 def _stated(workload: WorkloadView, folder: Path | None) -> dict[str, Any]:
@@ -153,7 +178,11 @@ def generated(model: Any, inputs: Mapping[str, Any]) -> Any:
     return found[:, 1:]
 
 
-def end_ids(config: Any) -> frozenset[int]:
-    """Return the tokens that end a text."""
-    end = settings_of(config).get("eos_token_id")
-    return frozenset([end] if isinstance(end, int) else end or ())
+def has_end(ids: Sequence[int], config: Any) -> bool:
+    """Return whether a text came to an end by itself: an end token that is forced at the longest text is none."""
+    settings = settings_of(config)
+    end = settings.get("eos_token_id")
+    ends = {end} if isinstance(end, int) else set(end or ())
+    first = next((place for place, token in enumerate(ids) if token in ends), None)
+    forced = settings.get("forced_eos_token_id") is not None
+    return first is not None and not (forced and first + 1 >= settings["max_new_tokens"])

@@ -95,7 +95,12 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
         "bleu_tokenizer": [workload.bleu_tokenizer] * len(sources),
     }
     cut = sum(length > workload.max_length for length in whole)
+    long = sum(len(ids) == settings["max_new_tokens"] for ids in targets["input_ids"])
     note = _remark(references, cut, workload, settings)
+    if long and workload.for_training:
+        note += f"; {long} of {len(sources)} targets end at the longest text of {settings['max_new_tokens']} tokens"
+    if known := getattr(config, decoding.PROMPTS, None):
+        note += f"; the model's config.json names prompts, such as {known[0]!r}, and the workload sets no prompt"
     return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
 
 
@@ -194,10 +199,9 @@ def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tenso
 def writes(model: Any, inputs: Batch, processor: Any) -> dict[str, list[Any]]:
     """Return the text that a model generates for each row, and whether it came to an end."""
     found = decoding.generated(model, inputs)
-    ends = decoding.end_ids(model.config)
     return {
         "written": [text.strip() for text in processor.batch_decode(found, skip_special_tokens=True)],
-        "ended": [any(token in ends for token in row) for row in found.tolist()],
+        "ended": [decoding.has_end(row, model.config) for row in found.tolist()],
     }
 
 

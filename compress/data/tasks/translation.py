@@ -1,6 +1,7 @@
 """Translation: a text in another language, judged by BLEU and chrF against one or more references."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from compress.data.point import NEW_TOKENS, OperatingPoint
@@ -8,7 +9,7 @@ from compress.data.tasks import decoding, sequences, texts
 from compress.data.tasks.task import Task
 
 SOURCES = ("translation.en", "source", "src", "en", "text", "input", "sentence")
-TARGETS = ("translation.de", "target", "tgt", "reference", "ref", "de", "fr", "translation", "output")
+TARGETS = ("translation.de", "target", "tgt", "reference", "ref", "de", "fr", "output")
 
 
 SUMMARISING = ("bart", "pegasus", "pegasus_x", "led", "longt5", "prophetnet", "bigbird_pegasus")
@@ -18,6 +19,11 @@ SUMMARISING = ("bart", "pegasus", "pegasus_x", "led", "longt5", "prophetnet", "b
 def translates(config: Mapping[str, Any]) -> bool:
     """Return whether a model with these settings writes texts for texts, and is probably no summariser."""
     return sequences.is_of_texts(config) and config.get("model_type") not in SUMMARISING
+
+
+def prompt_lines(folder: Path) -> list[str]:
+    """Return the line of a prompt that the model's configuration names for translations, if it names any."""
+    return decoding.prompt_lines(folder, "translation")
 
 
 TASK = Task(
@@ -42,6 +48,7 @@ TASK = Task(
     lengths=sequences.lengths,
     made_up=sequences.made_up,
     configure=decoding.configure,
+    lines=prompt_lines,
     writes=sequences.writes,
     answers=sequences.answers,
     settings=sequences.SETTINGS,
