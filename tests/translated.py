@@ -28,9 +28,7 @@ def pairs(count: int, seed: int, wrong: float = 0.0) -> list[dict[str, str]]:
         words += ["and", *part()] if draw.random() < 0.4 else []
         found.append({"en": " ".join(words) + ".", "de": " ".join(WORDS[word] for word in words) + "."})
     moved = [draw.random() < wrong for _ in found]
-    return [
-        {**pair, "de": found[place - 1]["de"] if moved[place] else pair["de"]} for place, pair in enumerate(found)
-    ]
+    return [{**pair, "de": found[place - 1]["de"] if moved[place] else pair["de"]} for place, pair in enumerate(found)]
 
 
 def tokenizer(begins: bool = False) -> Any:

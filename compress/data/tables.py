@@ -127,7 +127,7 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
 
 
 def flattened(raw: "datasets.Dataset", workload: Workload) -> "datasets.Dataset":
-    """Return the examples with a column for each part of the mappings that the workload names, such as translation.en."""
+    """Return the examples with a column for each part of the mappings that the workload names: translation.en."""
     named = (getattr(workload.dataset, column.field) for column in task_of(workload.task).columns)
     whole = {name.partition(".")[0] for name in named if name and "." in name and name not in raw.column_names}
     return raw.flatten() if whole & set(raw.column_names) else raw

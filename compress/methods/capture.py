@@ -211,8 +211,11 @@ def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, Sample, s
 
 
 def mask_of(name: str, batch: Batch) -> torch.Tensor | None:
-    """Return the mask of the tokens that a layer reads: in an encoder-decoder those of the target, but for the layers of
-    the encoder, and the keys and values that a decoder makes of its states."""
+    """Return the mask of the tokens that a layer reads.
+
+    In an encoder-decoder these are the source's for the encoder and for the keys and values of its states, otherwise
+    the target's.
+    """
     of_source = "decoder_attention_mask" not in batch or "encoder" in name.split(".") or CROSS.search(name)
     return batch.get("attention_mask" if of_source else "decoder_attention_mask")
 

@@ -39,7 +39,7 @@ OUTCOMES = (
     {"tp", "predicted", "gold", "labels", "predicted_0", "gold_0"},
     {"reciprocal_rank", "ndcg_at_10"},
     {"em", "f1"},
-    {"match_1", "total_1", "text_words", "reference_words", "letters_1", "reference_letters_1", "letter_match_1", "rouge_l"},
+    {"match_1", "total_1", "text_words", "reference_words", "letters_1", "letter_match_1", "rouge_l"},
 )
 NEEDED = {
     "accuracy": (OUTCOMES[0],),

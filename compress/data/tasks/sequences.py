@@ -10,7 +10,6 @@ target. Sources over max_length lose their end; references are whole texts and l
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compress.base.config import InputError
 from compress.data import positions
 from compress.data.bad_rows import refuse, shown
 from compress.data.point import OperatingPoint

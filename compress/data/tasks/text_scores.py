@@ -1,6 +1,6 @@
 """Counts of a generated text against its references, from which BLEU, chrF and ROUGE of any examples follow.
 
-    "the red house"  against  "the house", "a red house"     ->    match_1 3, total_1 3, text_words 3, reference_words 3 ...
+    "the red house"  against  "the house", "a red house"     ->    match_1 3, total_1 3, text_words 3 ...
 
 BLEU's tokenization and counts are sacrebleu's (Post 2018, arXiv:1804.08771), ROUGE's F rouge_score's. chrF's counts are
 those of sacrebleu's definition, which does not give them away.
@@ -46,7 +46,8 @@ def counts(text: str, references: tuple[str, ...], tokenizer: str) -> dict[str, 
 
 def letter_counts(text: str, references: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
     """Return n-grams of letters by order: of the text, of its best reference by chrF2, and those they share."""
-    own, best, highest = _ngrams(text), ([], [], []), -1.0
+    own, highest = _ngrams(text), -1.0
+    best: tuple[list[int], list[int], list[int]] = [], [], []
     for reference in references:
         theirs = _ngrams(reference)
         shared = [sum((a & b).values()) for a, b in zip(own, theirs, strict=True)]

@@ -38,12 +38,12 @@ def moved_texts(
 
     The figure is that of ROUGE if ROUGE is the metric, otherwise the chrF of each text from 0 to 1.
     """
-    of_rouge = metric is not None and metric in ours
-    before, after = (each[metric] if of_rouge else _chrf(each) for each in (baseline, ours))
+    rouge = metric if metric is not None and metric in ours else None
+    before, after = (_chrf(each) if rouge is None else each[rouge] for each in (baseline, ours))
     found = _moved(np.ones_like(before), before, after, texts, most)
     other = int((ours["answer"] != baseline["answer"]).sum()) if "answer" in ours and "answer" in baseline else 0
     farther, nearer, _ = found["counts"]
-    figure = metric if of_rouge else "chrF"
+    figure = rouge or "chrF"
     sentence = (
         f"Of {found['n']} texts, {other} are other ones than under {against}: {farther} are farther from their "
         f"references by {figure}, {nearer} nearer."
