@@ -27,6 +27,8 @@ from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 from tests.similar import searches, write_search, write_similar
 from tests.tagged import write_tagged
+from tests.translated import trained as trained_translator
+from tests.translated import write_translated
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
@@ -151,6 +153,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_asked(place / "asked")
     (place / "asked" / "model").rename(place / "my-reader")
     (place / "asked" / "data").rename(place / "my-questions")
+    write_translated(place / "translated", trained_translator(steps=100))
+    (place / "translated" / "model").rename(place / "my-translator")
+    (place / "translated" / "data").rename(place / "my-translations")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

@@ -45,6 +45,8 @@ class Architecture:
     """Config field of the hidden width, if config can store it independently of the heads (it needs a head_dim)."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Steps that do not apply to the family, such as `prune heads` -> the reason."""
+    decoder: "Architecture | None" = None
+    """Names in the decoder of an encoder-decoder, whose layers follow those of the encoder."""
 
 
 _BERT = Architecture(
@@ -119,6 +121,57 @@ _PHI3 = replace(
     value="self_attn.qkv_proj",
     refused={"prune heads": FUSED, "prune feed_forward": GATED, "prune hidden": FUSED},
 )
+TWO_STACKS = "its encoder and its decoder would have to be cut apart; use feed_forward, or distill with config"
+_OF_ONE_STACK = (
+    "prune heads", "prune hidden", "prune layers", "distill", "distill with hidden_weight",
+    "distill with attention_weight", "distill with relation_weight",
+)  # fmt: skip
+_BART = replace(
+    _OPT,
+    layers="encoder.layers",
+    depth="encoder_layers",
+    ffn_width="encoder_ffn_dim",
+    refused=dict.fromkeys(_OF_ONE_STACK, TWO_STACKS),
+    decoder=replace(_OPT, depth="decoder_layers", ffn_width="decoder_ffn_dim"),
+)
+_T5_ATTENTION = "layer.0.SelfAttention"
+_T5 = Architecture(
+    layers="encoder.block",
+    depth="num_layers",
+    ffn_in=("layer.1.DenseReluDense.wi",),
+    ffn_out="layer.1.DenseReluDense.wo",
+    ffn_width="d_ff",
+    attention=_T5_ATTENTION,
+    query=f"{_T5_ATTENTION}.q",
+    key=f"{_T5_ATTENTION}.k",
+    value=f"{_T5_ATTENTION}.v",
+    output=f"{_T5_ATTENTION}.o",
+    head_size="key_value_proj_dim",
+    head_count="n_heads",
+    head_features="inner_dim",
+    refused=dict.fromkeys(_OF_ONE_STACK, TWO_STACKS),
+)
+_T5 = replace(
+    _T5,
+    decoder=replace(
+        _T5,
+        layers="decoder.block",
+        depth="num_decoder_layers",
+        ffn_in=("layer.2.DenseReluDense.wi",),
+        ffn_out="layer.2.DenseReluDense.wo",
+    ),
+)
+GATE = " with a gate"
+"""After the type of a T5 whose feed-forward parts have two projections, as those of version 1.1 and Flan."""
+
+
+def _gated(plain: Architecture) -> Architecture:
+    """Return the names of a T5 with a gate."""
+    (name,) = plain.ffn_in
+    decoder = None if plain.decoder is None else _gated(plain.decoder)
+    return replace(plain, ffn_in=(f"{name}_0", f"{name}_1"), decoder=decoder)
+
+
 _EXPERTS = replace(_LLAMA, refused=dict.fromkeys(("prune feed_forward", "prune heads", "prune hidden"), EXPERTS))
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": _BERT,
@@ -177,6 +230,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "phi3": _PHI3,
     "opt": _OPT,
     "gpt_neox": _NEOX,
+    "bart": _BART,
+    "marian": _BART,
+    "pegasus": _BART,
+    "t5": _T5,
+    "mt5": _T5,
+    f"t5{GATE}": _gated(_T5),
+    f"mt5{GATE}": _gated(_T5),
     "mixtral": _EXPERTS,
     "qwen3_moe": _EXPERTS,
 }
@@ -204,10 +264,13 @@ def architecture_of(model: Any, step: str) -> Architecture:
 
     Raises InputError for a family that is not in the table, and for a step that does not apply to it.
     """
-    kind = getattr(getattr(model, "config", None), "model_type", None)
+    config = getattr(model, "config", None)
+    kind = getattr(config, "model_type", None)
+    kind = f"{kind}{GATE}" if f"{kind}{GATE}" in ARCHITECTURES and getattr(config, "is_gated_act", False) else kind
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"{step}: layers of model type {kind!r} are unknown; expected one of {', '.join(ARCHITECTURES)}"
+            f"{step}: layers of model type {kind!r} are unknown; expected one of "
+            f"{', '.join(name for name in ARCHITECTURES if not name.endswith(GATE))}"
         )
     names = ARCHITECTURES[kind]
     if (reason := names.refused.get(step)) is not None:
@@ -235,13 +298,16 @@ def layers_path(model: Any, architecture: Architecture) -> str:
 
 
 def layers_of(model: Any, step: str) -> list[Layer]:
-    """Return the model's transformer layers in order.
+    """Return the model's transformer layers in order: of an encoder-decoder the encoder's, then the decoder's.
 
     Raises InputError for an unknown architecture, and for a model without layers.
     """
-    architecture = architecture_of(model, step)
-    path = layers_path(model, architecture)
-    layers = [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
+    whole = architecture_of(model, step)
+    path = layers_path(model, whole)
+    layers = []
+    for architecture in (whole, *([whole.decoder] if whole.decoder else [])):
+        own = layers_path(model, architecture)
+        layers += [Layer(f"{own}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(own))]
     if not layers:
         raise InputError(f"{step}: the model has no layers ({path} is empty); expected one or more")
     return layers

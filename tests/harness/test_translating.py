@@ -2,6 +2,7 @@
 
 import copy
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from sacrebleu.metrics import BLEU
 
 from compress import load
+from compress.base.config import InputError
 from compress.data import template
 from compress.data.tasks import decoding, task_of
 from compress.methods import apply_step
@@ -139,6 +141,8 @@ STEPS: dict[str, Step] = {
     "int4 by gptq": Quantize(bits=4, rounding="gptq", group_size=32, backend="torch", calibration_examples=16),
     "int8 of torchao": Quantize(bits=8),
     "masked": Prune(structure="unstructured", fraction=0.5, importance="wanda", calibration_examples=16),
+    "narrower": Prune(structure="feed_forward", fraction=0.25, importance="magnitude"),
+    "narrower by gradients": Prune(structure="feed_forward", fraction=0.25, importance="taylor"),
     "low rank": LowRank(parameters=0.6, weighting="whitened", calibration_examples=16),
     "low rank by gradients": LowRank(parameters=0.6, weighting="fisher", calibration_examples=16),
     "student": Distill(max_steps=2, batch_size=8, precision="fp32"),
@@ -159,7 +163,38 @@ def test_steps_leave_a_model_that_generates_and_reloads_equal(kind: str, family:
     artifact.save(after, tmp_path / "artifact")
     loaded, _, _ = artifact.load(tmp_path / "artifact")
     assert torch.equal(decoding.generated(loaded, batch), written)
-    assert kind == "student" or len(after.layers) >= 20
+    assert kind == "student" or len(after.layers) >= (8 if kind.startswith("narrower") else 20)
+    if kind.startswith("narrower"):
+        outputs = ("fc2", "wo")
+        widths = [module.in_features for name, module in loaded.named_modules() if name.endswith(outputs)]
+        assert widths == [48] * 4, "both layers of the encoder and of the decoder"
+
+
+def test_gated_feed_forward_parts_lose_both_projections() -> None:
+    import transformers
+
+    fields = {"vocab_size": len(tokenizer()), "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4}
+    config = transformers.T5Config(**fields, feed_forward_proj="gated-gelu", decoder_start_token_id=0)
+    made = replace(bundle(), model=transformers.T5ForConditionalGeneration(config).eval())
+    pruned = apply_step(made, Prune(structure="feed_forward", fraction=0.25)).model
+    shapes = {name: tuple(p.shape) for name, p in pruned.named_parameters() if "DenseReluDense" in name}
+    assert sorted(shapes.values()) == [(32, 48)] * 2 + [(48, 32)] * 4 and pruned.config.d_ff == 48
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Prune(structure="heads"),
+        Prune(structure="layers", importance="influence"),
+        Prune(structure="hidden"),
+        Distill(keep=0.5),
+    ],
+    ids=["heads", "layers", "hidden", "kept layers"],
+)
+def test_steps_of_one_stack_of_layers_are_refused(step: Step) -> None:
+    for family in FAMILIES:
+        with pytest.raises(InputError, match=f"does not apply to model type '{family}': its encoder and its decoder"):
+            apply_step(bundle(family), step)
 
 
 def test_statistics_of_inputs_leave_padding_out() -> None:
