@@ -19,10 +19,11 @@ from benchmarks import gpu_peers
 from compress import Recipe, apply
 from compress.analysis.joules import window_energy
 from compress.base.device import Device
-from compress.energy import nvml
+from compress.energy import nvml, peak_rates
 from compress.energy.doctor.checkup import checkup
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
+from compress.energy.peaks import MIB
 from compress.energy.sampler import Sampler
 from compress.measure import kernels, latency, warmup, windows
 from compress.model.runtimes.sparse import CAPABILITY
@@ -308,3 +309,14 @@ def test_ten_windows_repeat_and_a_model_seldom_differs_from_itself() -> None:
     print(f"cv of ten repetitions {100 * spread:.2f} %; {different} of 10 pairs called different")
     assert spread <= 0.01
     assert different <= 2
+
+
+def test_doctor_measures_the_peak_of_every_number_format_that_the_gpu_multiplies() -> None:
+    found = peak_rates.measured(torch.device("cuda:0"), 512 * MIB)
+    has_float8 = torch.cuda.get_device_capability() >= (8, 9)
+    expected = {"float32", "tf32", "float16", "bfloat16", "int8"} | ({"float8"} if has_float8 else set())
+    assert set(found.products) == expected
+    if has_float8:
+        assert 1.2 < found.products["float8"] / found.products["bfloat16"] < 3  # twice as many by its data sheet
+    else:
+        assert found.remarks["float8"]

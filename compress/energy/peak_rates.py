@@ -180,7 +180,7 @@ def _formats(device: "torch.device") -> dict[str, tuple[Routine, ...]]:
     if device.type == "cuda":
         formats: dict[str, tuple[Routine, ...]] = {"float32": (plain(torch.float32),), "tf32": (_in_tf32(device),)}
         halves = {"float16": (plain(torch.float16),), "bfloat16": (plain(torch.bfloat16),)}
-        return {**formats, **halves, "int8": (integers,)}
+        return {**formats, **halves, "float8": (_float8(device),), "int8": (integers,)}
     return {
         "float32": (plain(torch.float32), _convolution),
         "bfloat16": (plain(torch.bfloat16),),
@@ -204,6 +204,18 @@ def _in_tf32(device: "torch.device") -> Routine:
                 torch.backends.cuda.matmul.allow_tf32 = before
 
         return call
+
+    return routine
+
+
+def _float8(device: "torch.device") -> Routine:
+    """Return products of e4m3 matrices with one scale each; GPUs before Ada have none, and fail."""
+    import torch
+
+    def routine(side: int) -> Callable[[], object]:
+        one, other = (torch.ones(side, side, device=device).to(torch.float8_e4m3fn) for _ in range(2))
+        scale = torch.ones((), device=device)
+        return lambda: torch._scaled_mm(one, other.t(), scale_a=scale, scale_b=scale, out_dtype=torch.bfloat16)
 
     return routine
 

@@ -42,6 +42,9 @@ SHOWN = 8
 WARM = 2
 """Calls before the profiled one."""
 
+PROFILED = 8
+"""Tokens of a decode point that a graph's counters, whole microseconds, are read over."""
+
 CAUSES = {
     "dequantized": "dequantizes weights to floating point for every product",
     "masked": "zeros are stored and multiplied",
@@ -89,7 +92,8 @@ def _graph_seconds(
     if point is None or not point.generates or not isinstance(model, StatefulModel):
         return model.operator_seconds(batch)
     is_request = point.phase == "generate"
-    tokens = (point.new_tokens or 1) - 1 if is_request else 1
+    new = point.new_tokens or 1
+    tokens = new - 1 if is_request else min(new, PROFILED)
     return model.token_seconds(batch["input_ids"], tokens, is_request)
 
 

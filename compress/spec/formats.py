@@ -62,6 +62,7 @@ class Row:
         return KERNELS_FROM.get((self.format, self.backend), (0, 0)) if self.device == "cuda" else (0, 0)
 
 
+IN_OPENVINO = "inputs rounded to 8 bits if the CPU has VNNI, else weights become bf16 or fp32 inside the product"
 ROWS: tuple[Row, ...] = (
     Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products on CPU, fastest with VNNI or AMX"),
     Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
@@ -92,12 +93,9 @@ ROWS: tuple[Row, ...] = (
         for device in DEVICES
         for form in GROUPED
     ),
-    *(
-        Row(form, "cpu", "torch", "openvino", "dequantized", "weights become floating point inside the product", True)
-        for form in GROUPED
-    ),
-    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
-    Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
+    *(Row(form, "cpu", "torch", "openvino", "dequantized", IN_OPENVINO, True) for form in GROUPED),
+    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", IN_OPENVINO),
+    Row("int4", "cpu", "openvino", "openvino", "dequantized", IN_OPENVINO),
 )
 
 STATIC: Format = "int8_static"

@@ -21,7 +21,6 @@ STEPS: dict[str, dict[str, Any]] = {
     "layers": {"method": "prune", "structure": "layers", "importance": "influence", "fraction": 0.5, **CALIBRATED},
 }
 REFUSED = {
-    ("phi3", "feed_forward"): "gate and projection are one matrix",
     ("phi3", "heads"): "query, key and value are one matrix with parts of different widths",
     ("gpt_neox", "heads"): "query, key and value are one matrix, interleaved head by head",
     ("mixtral", "feed_forward"): "its feed-forward parts are stacked experts",

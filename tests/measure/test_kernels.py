@@ -60,7 +60,7 @@ def test_a_tokens_products_are_of_one_row_and_a_prompts_of_all(monkeypatch: pyte
     before = model.cache_bytes
     shapes.clear()
     assert kernels.label(model, BATCH, CPU, low_bit=False, point=DECODE).evidence
-    assert shapes == [8, 1] * 2
+    assert shapes == [8, 1, 1, 1, 1] * 2
     shapes.clear()
     assert kernels.label(model, BATCH, CPU, low_bit=False, point=REQUEST).evidence
     assert shapes == [8, 1, 1, 1] * 2
@@ -68,6 +68,18 @@ def test_a_tokens_products_are_of_one_row_and_a_prompts_of_all(monkeypatch: pyte
     expected = model.step(first)
     model.rewind()
     assert torch.equal(model.step(first), expected)  # the profile used a request of its own
+
+
+def test_the_counters_of_tokens_hold_nothing_of_the_prompt_before_them() -> None:
+    """OpenVINO's counters are means of all calls: a prompt of 128 tokens before would multiply those of a token."""
+    model = saved(exported(llama(layers=4)), llama(layers=4).config, StatefulModel)
+    prompt = torch.randint(4, 28, (64, 60), generator=torch.Generator().manual_seed(4))
+    prompts = sum(model.operator_seconds({"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}).values())
+    token = sum(model.token_seconds(prompt, 1, with_prompt=False).values())
+    request = sum(model.token_seconds(prompt, 1, with_prompt=True).values())
+    print(token, prompts, request)
+    assert token < prompts / 4
+    assert 0.4 < request / (prompts + token) < 2.5
 
 
 def test_seconds_of_a_request_are_those_of_prompt_and_tokens() -> None:

@@ -14,8 +14,9 @@ from compress.methods.prune.heads import keep_groups, read_attention
 from compress.methods.prune.importance import Part, Structures, magnitude, most_important, taylor
 from compress.methods.prune.weights import mask
 from compress.methods.prune.width import round_width
-from compress.model.architectures import ARCHITECTURES, layers_of
+from compress.model.architectures import layers_of
 from compress.model.bundle import Bundle
+from compress.model.families import ARCHITECTURES
 from compress.model.layers import matrix
 from compress.spec.steps import Prune, Sample
 from tests.helpers import assets

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from compress.base.config import InputError
 from compress.methods.distill import distill, soft_loss
 from compress.methods.distill.relations import PARTS, Relations, Watch, relation, relation_loss, relations_loss
 from compress.spec.steps import Distill
-from tests import made_models
+from tests import families, made_models
 
 
 def by_hand(student: torch.Tensor, teacher: torch.Tensor, heads: int, mask: torch.Tensor) -> float:
@@ -122,3 +123,11 @@ def test_reverse_divergence_is_the_other_way_round() -> None:
     assert float(soft_loss(ours, theirs, 2.0, divergence="reverse")) == pytest.approx(
         float(soft_loss(theirs, ours, 2.0))
     )
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "phi3"])
+@pytest.mark.parametrize("weight", ["relation_weight", "attention_weight"])
+def test_a_matrix_that_is_not_three_equal_parts_is_not_split_into_thirds(family: str, weight: str) -> None:
+    model = families.FAMILIES[family]()
+    with pytest.raises(InputError, match=f"distill with {weight}: does not apply to model type '{family}': query, key"):
+        distill(made_models.trainable(model), Distill(max_steps=1, **{weight: 1.0}))

@@ -10,8 +10,8 @@ from compress.methods.calibrate import gradients
 from compress.methods.prune.graph import example_inputs
 from compress.methods.prune.shapes import parameter_shapes, shape_changes
 from compress.methods.prune.targets import in_parameters
-from compress.model.architectures import ARCHITECTURES
 from compress.model.bundle import Bundle
+from compress.model.families import ARCHITECTURES
 from compress.spec.steps import Prune, Sample
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -23,8 +23,9 @@ from compress.methods.prune.importance import Part, Structures, allocated, most_
 from compress.methods.prune.scoring import scores
 from compress.methods.prune.shapes import parameter_shapes, shape_changes
 from compress.methods.prune.targets import in_parameters
-from compress.model.architectures import Architecture, Layer, separate_layers
+from compress.model.architectures import Layer, separate_layers
 from compress.model.bundle import Bundle, matches
+from compress.model.families import Architecture
 from compress.model.layers import keep_inputs, keep_outputs, matrix, output_dim
 from compress.spec.steps import Prune
 
@@ -113,7 +114,15 @@ def structures(attention: Attention) -> Structures:
         parts.append(Part(module.weight, output_dim(module), start, length))
         if module.bias is not None:
             parts.append(Part(module.bias, 0, start, length))
+    for module in _positions(layer):
+        parts.extend(Part(p, 0) for p in (module.weight, module.bias) if p is not None)
     return Structures(tuple(parts), attention.groups)
+
+
+def _positions(layer: Layer) -> list[Any]:
+    """Return the attention's projections of positions that this model has."""
+    modules = dict(layer.module.named_modules())
+    return [modules[path] for path in layer.architecture.positions if path in modules]
 
 
 def keep_groups(attention: Attention, kept: torch.Tensor) -> None:
@@ -128,6 +137,8 @@ def keep_groups(attention: Attention, kept: torch.Tensor) -> None:
         keep_outputs(layer.get(names.query), query_features)
         keep_outputs(layer.get(names.key), key_features)
         keep_outputs(layer.get(names.value), key_features)
+    for module in _positions(layer):
+        keep_outputs(module, query_features)
     keep_inputs(layer.get(names.output), query_features)
 
 

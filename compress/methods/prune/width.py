@@ -15,12 +15,13 @@ from transformers.pytorch_utils import Conv1D
 from compress.base.config import InputError
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
+from compress.methods.prune import gate
 from compress.methods.prune.graph import outputs_group, parts_of, trace
 from compress.methods.prune.importance import Part, Structures, allocated, most_important
 from compress.methods.prune.scoring import scores
 from compress.methods.prune.shapes import parameter_shapes, shape_changes
 from compress.methods.prune.targets import in_parameters
-from compress.model.architectures import Layer, architecture_of, separate_layers
+from compress.model.architectures import Layer, architecture_of, separate_layers, stream_of
 from compress.model.bundle import Bundle, matches
 from compress.model.layers import matrix
 from compress.spec.steps import Prune
@@ -39,23 +40,28 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     widths = [_width(layer) for layer in chosen]
     config = in_parameters(bundle, config, feed_forward)
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
-    graph = trace(model) if bundle.stream is None else bundle.stream.traced(model, trace)
-    roots = [layer.get(layer.architecture.ffn_in[0]) for layer in chosen]
-    sets = []
-    for root, width in zip(roots, widths, strict=True):
-        parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
-        sets.append(Structures(parts, width))
+    is_gated = chosen[0].architecture.gated
+    graph = None if is_gated else trace(model) if bundle.stream is None else bundle.stream.traced(model, trace)
+    sets = [
+        gate.structures(layer, width) if is_gated else _structures(graph, layer, width)
+        for layer, width in zip(chosen, widths, strict=True)
+    ]
     outputs = [layer.child(layer.architecture.ffn_out) for layer in chosen]
     scored = scores(bundle, config, sets, outputs)
     if config.allocation == "global":
         targets = allocated(scored, sum(targets), _step(min(widths)), _step(min(widths)))
     before = parameter_shapes(model)
-    cuts = {n: cut for n, cut in zip(outputs, zip(roots, widths, targets, scored, strict=True), strict=True)}
+    cuts = {n: cut for n, cut in zip(outputs, zip(chosen, widths, targets, scored, strict=True), strict=True)}
 
     def change(name: str, _inputs: Inputs | None) -> None:
-        root, width, target, score = cuts[name]
-        if target < width:
-            _remove(graph, root, width, most_important(score, target).tolist())
+        layer, width, target, score = cuts[name]
+        if target == width:
+            return
+        kept = most_important(score, target)
+        if is_gated:
+            gate.keep(layer, width, kept)
+        else:
+            _remove(graph, layer.get(layer.architecture.ffn_in[0]), width, kept.tolist())
 
     change_layers(bundle, "prune feed_forward", None, outputs, change, "prune")
     after = {_width(layer) for layer in all_layers}
@@ -68,6 +74,12 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
         f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"
     )
     return bundle.changed(model, shape_changes(before, model), note)
+
+
+def _structures(graph: Any, layer: Layer, width: int) -> Structures:
+    """Return the parts of each of `width` neurons, by the dependency graph."""
+    root = layer.get(layer.architecture.ffn_in[0])
+    return Structures(parts_of(graph, outputs_group(graph, root, range(width)), width), width)
 
 
 def check_fraction(bundle: Bundle, config: Prune) -> None:
@@ -104,8 +116,7 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     names = architecture_of(model, "prune hidden")
     layers = separate_layers(model, "prune hidden")
     graph = trace(model)
-    root = model.get_input_embeddings()
-    root = getattr(root, "projection", root)  # a ViT's patch embedding contains a convolution
+    root = stream_of(model, names)
     width = graph.get_out_channels(root)
     parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
     # transformers requires that heads divide a config's hidden size, even if head_dim is set

@@ -18,7 +18,7 @@ NO_STATIC = f"{STATIC}: the activations of a language model with a cache are not
 
 def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any], config: Quantize) -> Any:
     """Return the bundle's model as a graph in which these layers have the entry's format."""
-    from compress.model.runtimes import openvino, stateful, stateful_export
+    from compress.model.runtimes import nncf_graphs, openvino, stateful, stateful_export
 
     others = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)} - set(layers)
     with_cache = task_of(bundle.task).continues
@@ -26,15 +26,15 @@ def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any
         if with_cache:
             raise InputError(NO_STATIC)
         examples = list(batches(bundle, STATIC, config.sample, batch_size=1))
-        return openvino.quantize_static(checked(bundle, "openvino"), layers, others, examples)
+        return nncf_graphs.quantize_static(checked(bundle, "openvino"), layers, others, examples)
     size = entry.get("group_size", 0)
     if with_cache:
         graph = checked_with_cache(bundle)
         ignored = stateful_export.names_of(graph, layers, others)
-        return openvino.quantize_weights(graph, ignored, stateful.StatefulModel, config.bits, size)
+        return nncf_graphs.quantize_weights(graph, ignored, stateful.StatefulModel, config.bits, size)
     onnx_graph = checked(bundle, "openvino")
-    ignored = openvino.names_of(onnx_graph, layers, others)
-    return openvino.quantize_weights(onnx_graph, ignored, openvino.OpenVinoModel, config.bits, size)
+    ignored = nncf_graphs.names_of(onnx_graph, layers, others)
+    return nncf_graphs.quantize_weights(onnx_graph, ignored, openvino.OpenVinoModel, config.bits, size)
 
 
 def embeds_in_floating_point(graph: Any) -> bool:

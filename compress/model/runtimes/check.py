@@ -99,9 +99,7 @@ def rounded_inputs(bundle: Bundle, graph: GraphModel) -> str | None:
     assert isinstance(graph, OpenVinoModel)
     if not (size := graph.input_group):
         return None
-    batch = check_batches(bundle)[0]
-    plain = type(graph)(graph.path, graph.config, rounds_inputs=False)
-    found = NONE.joined(plain(**batch).logits.float(), graph(**batch).logits.float())
+    found = graph.rounding(check_batches(bundle)[0])
     if found.difference <= found.most(TOLERANCES[torch.float32]):
         return None
     return (

@@ -1,4 +1,4 @@
-"""Exported graphs under OpenVINO: dense, in int8 with calibrated scales, or with low-bit weights (nncf).
+"""Exported graphs under OpenVINO: dense, or as `nncf_graphs` rounds them.
 
     model --export--> model.onnx --> model.xml + model.bin, opened as an OpenVinoModel
 
@@ -6,11 +6,9 @@ Floating-point operators run in bf16 on CPUs with native bf16, as OpenVINO prefe
 """
 
 import contextlib
-import io
-import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,16 +16,18 @@ import torch
 
 from compress.base import devices
 from compress.base.config import InputError
-from compress.base.console import bar
 from compress.base.devices import computes_bf16
 from compress.base.files import scratch
+from compress.model.agreement import NONE, Agreement
 from compress.model.manifest import Signature
 from compress.model.runtimes.graph import GraphModel, OnnxModel, pinned_cores
-from compress.model.runtimes.onnx import layer_of
 from compress.model.runtimes.signature import name_dimensions, openvino_signature
 
 FILE = "model.xml"
-NO_PRODUCT = "openvino: the exported graph has none of the chosen layers as a product; widen include"
+COMPRESSED = "FullyConnectedCompressed"
+"""OpenVINO's operator for a product with integer weights and floating-point inputs."""
+ROUNDED = 1e-5
+"""Change of the logits, as a share of their spread, that only rounded inputs cause: both graphs are one without."""
 HALF_RANGE = 64
 """Largest int8 weight whose products a CPU without VNNI adds exactly: 255 * 64 * 2 = 32,640 fits 16 signed bits."""
 
@@ -37,12 +37,9 @@ class OpenVinoModel(GraphModel):
 
     kind: Literal["onnx", "openvino", "gguf", "genai"] = "openvino"
 
-    def __init__(
-        self, path: Path, config: Any, temporary: bool = False, exact: bool = False, rounds_inputs: bool = True
-    ) -> None:
+    def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
         """Open the graph. `temporary`: its folder is deleted with this object. `exact`: in fp32 on every CPU.
 
-        `rounds_inputs`: products with integer weights may round their inputs to 8 bits, as OpenVINO does by default.
         Raises InputError for int8 weights whose products this CPU cannot add.
         """
         super().__init__(path, config, temporary)
@@ -52,7 +49,7 @@ class OpenVinoModel(GraphModel):
                 f"{path}: an int8 graph for CPUs with VNNI; without it sums of 16 bits saturate: "
                 f"expected weights up to {HALF_RANGE}, got {self._largest}; quantize again here, or for onnxruntime"
             )
-        self._rounds_inputs = rounds_inputs and not exact
+        self._rounds_inputs = not exact
         self.bf16 = not exact and computes_bf16(torch.device("cpu"))
         self._cache: dict[str, Any] = {"KV_CACHE_PRECISION": "bf16" if self.bf16 else "f32"}  # by default 8 bits
         self._request = self._compiled(profiled=False)
@@ -66,7 +63,7 @@ class OpenVinoModel(GraphModel):
     def begin(self, request: Any) -> None:
         """Make a request ready for a batch that has nothing to do with the one before."""
 
-    def _compiled(self, profiled: bool) -> Any:
+    def _compiled(self, profiled: bool, rounds_inputs: bool = True) -> Any:
         """Return a request to the graph, compiled for this CPU with as many threads as torch has."""
         import openvino
 
@@ -76,7 +73,7 @@ class OpenVinoModel(GraphModel):
             "ENABLE_HYPER_THREADING": True,  # else threads are limited to the physical cores
             "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
             **self._cache,
-            **({} if self._rounds_inputs else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}),
+            **({} if self._rounds_inputs and rounds_inputs else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}),
             "ENABLE_CPU_PINNING": not pinned_cores(),  # pinned, its threads would share this thread's core
             "PERF_COUNT": profiled,
         }
@@ -95,7 +92,7 @@ class OpenVinoModel(GraphModel):
 
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits for the graph's inputs."""
-        return torch.from_numpy(self._request.infer(_arrays(feeds))["logits"])
+        return torch.from_numpy(self._request.infer(arrays(feeds))["logits"])
 
     def signature(self) -> Signature:
         """Return name, type and shape of its inputs and outputs."""
@@ -117,21 +114,69 @@ class OpenVinoModel(GraphModel):
 
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Return `operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
-        request = self._compiled(profiled=True)
+        counters = Counters(self._compiled(profiled=True))
         for _ in range(2):
-            self.begin(request)
-            request.infer(_arrays(self.feeds((), batch)))
-        return last_seconds(request)
+            counters.start()
+            self.begin(counters.request)
+            counters.request.infer(arrays(self.feeds((), batch)))
+            counters.count(1)
+        return self.with_inputs(counters.seconds(), batch)
+
+    def with_inputs(self, seconds: Mapping[str, float], batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Return `operator:kernel` -> seconds, where products that round their inputs to 8 bits are `inputs_i8`.
+
+        OpenVINO names their kernels by the type that inputs have before: the batch's logits with and without show it.
+        """
+        products = {name for name in seconds if name.startswith(f"{COMPRESSED}:")}
+        found = self.rounding(batch) if products else NONE
+        if not found.difference > ROUNDED * max(found.spread, 0.0):
+            return dict(seconds)
+        others = {name: spent for name, spent in seconds.items() if name not in products}
+        return {**others, f"{COMPRESSED}:inputs_i8": sum(seconds[name] for name in products)}
+
+    def rounding(self, batch: Mapping[str, torch.Tensor]) -> Agreement:
+        """Return the agreement of a batch's logits with those of the same graph when its products round no inputs."""
+        if not self.input_group:
+            return NONE
+        own, self._request = self._request, self._compiled(profiled=False, rounds_inputs=False)
+        try:
+            plain = self(**batch).logits.float().clone()
+        finally:
+            self._request = own
+        return NONE.joined(plain, self(**batch).logits.float())
 
 
-def last_seconds(request: Any) -> dict[str, float]:
-    """Return `operator:kernel` -> seconds of a profiled request's last call."""
-    totals: dict[str, float] = {}
-    for node in request.profiling_info:
-        if (seconds := node.real_time.total_seconds()) > 0:
-            key = f"{node.node_type}:{node.exec_type}"
-            totals[key] = totals.get(key, 0.0) + seconds
-    return totals
+class Counters:
+    """OpenVINO's counters of a profiled request. Each is the mean of all calls so far, in whole microseconds."""
+
+    def __init__(self, request: Any) -> None:
+        """Count the calls of this request, which has had none."""
+        self.request = request
+        self._calls = 0
+        self._before: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Let `seconds` begin here."""
+        self._before = {name: total for name, (_, total) in self._totals().items()}
+
+    def count(self, calls: int) -> None:
+        """State that the request was called so often."""
+        self._calls += calls
+
+    def seconds(self) -> dict[str, float]:
+        """Return `operator:kernel` -> seconds of the calls since `start`; a node is off by a microsecond a call."""
+        found: dict[str, float] = {}
+        for name, (kernel, total) in self._totals().items():
+            if (spent := total - self._before.get(name, 0.0)) > 0:
+                found[kernel] = found.get(kernel, 0.0) + spent
+        return found
+
+    def _totals(self) -> dict[str, tuple[str, float]]:
+        """Return node -> its `operator:kernel` and the seconds of all calls."""
+        if not self._calls:
+            return {}
+        nodes = self.request.profiling_info
+        return {n.node_name: (f"{n.node_type}:{n.exec_type}", n.real_time.total_seconds() * self._calls) for n in nodes}
 
 
 Opened = TypeVar("Opened", bound=OpenVinoModel)
@@ -159,7 +204,8 @@ def _origin(value: Any) -> Any:
     return node
 
 
-def _arrays(feeds: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def arrays(feeds: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the inputs of a graph as arrays."""
     return {name: tensor.numpy() for name, tensor in feeds.items()}
 
 
@@ -185,83 +231,6 @@ def converted(model: OnnxModel) -> OpenVinoModel:
     return saved(openvino.Core().read_model(str(model.path)), model.config, OpenVinoModel)
 
 
-def quantize_static(
-    model: OnnxModel,
-    layers: Collection[str],
-    others: Collection[str],
-    batches: Sequence[Mapping[str, torch.Tensor]],
-) -> OpenVinoModel:
-    """Return another graph with int8 products, calibrated on these batches (nncf, including SmoothQuant).
-
-    A CPU without VNNI adds products in 16 bits, which saturate: there weights get 7 bits.
-
-    These `layers`, convolutions and embeddings become int8. The `others` stay in floating point, and so do the products
-    inside attention: with int8 scores, OpenVINO 2026.4 computes wrong outputs for texts with as many tokens as a head
-    is wide.
-    """
-    import openvino
-
-    with bar("calibrating the graph", None), _quiet():
-        import nncf
-
-        graph = nncf.quantize(
-            openvino.Core().read_model(str(model.path)),
-            nncf.Dataset(list(batches), lambda batch: _arrays(model.feeds((), batch))),
-            subset_size=len(batches),
-            model_type=nncf.ModelType.TRANSFORMER,
-            advanced_parameters=None
-            if devices.has_vnni()
-            else nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
-            ignored_scope=nncf.IgnoredScope(
-                names=[*names_of(model, layers, others), *_products(model, {*layers, *others})], validate=False
-            ),
-        )
-        return saved(graph, model.config, OpenVinoModel)
-
-
-def _products(model: OnnxModel, weighted: Collection[str]) -> list[str]:
-    """Return products outside these layers, as OpenVINO names them: attention scores, and values weighted by them."""
-    import onnx
-
-    nodes = onnx.load(str(model.path)).graph.node
-    return [n.name for n in nodes if n.op_type == "MatMul" and layer_of(n) not in weighted]
-
-
-def quantize_weights(
-    model: GraphModel, ignored: Collection[str], opened: type[Opened], bits: int, group_size: int
-) -> Opened:
-    """Return another graph that stores weights of 8 bits (one scale per row) or 4 (one per group), by nncf.
-
-    They are expanded to floating point inside the product. Embeddings and products named `ignored` stay unchanged.
-    """
-    import openvino
-
-    with bar("rounding the graph's weights", None), _quiet():
-        import nncf
-
-        four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
-        graph = nncf.compress_weights(
-            openvino.Core().read_model(str(model.path)),
-            ignored_scope=nncf.IgnoredScope(names=list(ignored), types=["Gather", "Convolution"], validate=False),
-            **(four if bits == 4 else {"mode": nncf.CompressWeightsMode.INT8_ASYM}),
-        )
-        return saved(graph, model.config, opened)
-
-
-def names_of(model: OnnxModel, layers: Collection[str], others: Collection[str]) -> list[str]:
-    """Return products of the `others`, as OpenVINO names them.
-
-    Raises InputError if the graph has none of the `layers`.
-    """
-    import onnx
-
-    nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
-    if not any(layer_of(n) in layers for n in nodes):
-        raise InputError(NO_PRODUCT)
-    dense = [n.name for n in nodes if layer_of(n) in others]
-    return [name for n in dense for name in (n, f"{n}/WithoutBiases")]
-
-
 def saved(graph: Any, config: Any, opened: type[Opened]) -> Opened:
     """Return an OpenVINO graph as a module of this class, in a temporary folder that lasts as long as the object."""
     import openvino
@@ -274,15 +243,3 @@ def saved(graph: Any, config: Any, opened: type[Opened]) -> Opened:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence nncf's own progress bars and advice."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(disabled)

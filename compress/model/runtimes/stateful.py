@@ -10,7 +10,7 @@ import torch
 from compress.base.errors import InputError
 from compress.model.caching import Appending
 from compress.model.manifest import Signature
-from compress.model.runtimes.openvino import OpenVinoModel, last_seconds
+from compress.model.runtimes.openvino import Counters, OpenVinoModel
 from compress.model.runtimes.signature import openvino_signature
 from compress.spec.formats import NO_FOUR_BITS
 
@@ -25,9 +25,7 @@ KEPT = "kept_positions"
 class StatefulModel(OpenVinoModel, Appending):
     """An OpenVINO graph that keeps keys and values as states."""
 
-    def __init__(
-        self, path: Path, config: Any, temporary: bool = False, exact: bool = False, rounds_inputs: bool = True
-    ) -> None:
+    def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
         """Open the graph; see `OpenVinoModel`."""
         self._signature: Signature | None = None
         self._selects = False
@@ -36,7 +34,7 @@ class StatefulModel(OpenVinoModel, Appending):
         self._after_prompt: list[Any] = []
         self._cache_bits: int | None = None
         self._cache_group = CACHE_GROUP
-        super().__init__(path, config, temporary, exact, rounds_inputs)
+        super().__init__(path, config, temporary, exact)
 
     def graph(self) -> Any:
         """Return the graph in which only the logits of the chosen positions are computed, if it allows that.
@@ -157,19 +155,23 @@ class StatefulModel(OpenVinoModel, Appending):
 
         They are those of a second pass. `with_prompt`: the time of the prompts counts too.
         """
-        profiled = self._compiled(profiled=True)
+        counters = Counters(self._compiled(profiled=True))
         kept = (self._request, self._tokens, self._prompt, self._after_prompt)
-        self._request = profiled
+        self._request = counters.request
         try:
             for _ in range(2):  # the first pass is a warm one
+                if with_prompt:
+                    counters.start()
                 last = self.prefill(ids)
-                calls = [last_seconds(profiled)] if with_prompt else []
+                counters.count(1)
+                if not with_prompt:
+                    counters.start()
                 for _ in range(tokens):
                     last = self.step(last)
-                    calls.append(last_seconds(profiled))
+                counters.count(tokens)
         finally:
             self._request, self._tokens, self._prompt, self._after_prompt = kept
-        return {name: sum(call.get(name, 0.0) for call in calls) for name in {name for call in calls for name in call}}
+        return self.with_inputs(counters.seconds(), {"input_ids": ids})
 
     @property
     def cache_bytes(self) -> int:

@@ -20,7 +20,7 @@ from compress.base.quiet import silenced_stderr
 from compress.model.packing.expanding import expand, grouped_layers
 from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.integers import insert
-from compress.model.runtimes.openvino import NO_PRODUCT
+from compress.model.runtimes.nncf_graphs import NO_PRODUCT
 
 INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")
 ROOT = "__module.model."
