@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from compress.base.errors import InputError
+from compress.data.tasks.decoding import settings_of
 from compress.model.runtimes.graph import GraphModel
 from compress.model.wrapper import Wrapper
 
@@ -166,7 +167,7 @@ class EncodedCache(Caching):
         self._steps = 0
         self._encoded = self._model.get_encoder()(input_ids=ids)
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        start = self._model.config.decoder_start_token_id
+        start = settings_of(self._model.config)["decoder_start_token_id"]
         return self._run(torch.full((len(ids), 1), start, device=ids.device))
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:

@@ -103,6 +103,8 @@ def test_settings_are_the_models_own_unless_the_workload_states_them(tmp_path: P
     found = decoding.settings_of(model.config)
     assert found["num_beams"] == 4 and found["max_new_tokens"] == 39 and found["forced_bos_token_id"] == 3
     assert "do_sample" not in found and "temperature" not in found
+    assert found["left_out"] == ["do_sample", "temperature"]
+    assert decoding.in_words(found).endswith("(the model's own do_sample, temperature left out)")
     note = "4 beams, at most 39 new tokens, length_penalty 2.0, no_repeat_ngram_size 3, forced_bos_token_id 3"
     assert decoding.in_words(found).startswith(note)
     model = configured(encoder_decoder("bart"), tmp_path, generation={"num_beams": 1, "forced_bos_token": "▁das"})
@@ -112,6 +114,15 @@ def test_settings_are_the_models_own_unless_the_workload_states_them(tmp_path: P
     assert ids[0, 0] == found["forced_bos_token_id"] and ids.shape[1] <= 39
     with pytest.raises(InputError, match=r"generation.forced_bos_token 'de_DE': the model's tokenizer has no such"):
         configured(encoder_decoder("bart"), tmp_path, generation={"forced_bos_token": "de_DE"})
+
+
+def test_texts_shorter_than_the_models_shortest_are_refused(tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    GenerationConfig(min_length=20, max_length=60, decoder_start_token_id=1).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="max_new_tokens 8: the model's own shortest text has 20 tokens"):
+        configured(encoder_decoder("bart"), tmp_path, generation={"max_new_tokens": 8})
+    configured(encoder_decoder("bart"), tmp_path, generation={"max_new_tokens": 20})
 
 
 def test_settings_in_an_older_config_json_are_read(tmp_path: Path) -> None:
@@ -221,6 +232,38 @@ def test_a_model_without_an_encoder_is_refused() -> None:
 
     with pytest.raises(InputError, match="gpt2 is no encoder-decoder; expected a model such as T5"):
         decoding.configure(GPT2Config(), None, own())
+
+
+def test_marian_reads_targets_with_pieces_of_their_own(tmp_path: Path) -> None:
+    import json
+
+    from transformers import MarianTokenizer
+
+    pieces = pytest.importorskip("sentencepiece")
+    rows = pairs(200, 1)
+    for name, language in (("source", "en"), ("target", "de")):
+        (tmp_path / f"{name}.txt").write_text("\n".join(row[language] for row in rows))
+        pieces.SentencePieceTrainer.train(
+            input=str(tmp_path / f"{name}.txt"), model_prefix=str(tmp_path / name), vocab_size=40,
+            minloglevel=2, hard_vocab_limit=False, num_threads=1,
+        )  # fmt: skip
+        (tmp_path / f"{name}.model").rename(tmp_path / f"{name}.spm")
+    spms = [pieces.SentencePieceProcessor(model_file=str(tmp_path / f"{name}.spm")) for name in ("source", "target")]
+    listed = dict.fromkeys(spm.id_to_piece(i) for spm in spms for i in range(spm.get_piece_size()))
+    vocab = list(dict.fromkeys(["</s>", "<unk>", *listed, "<pad>"]))
+    (tmp_path / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(vocab)}))
+    MarianTokenizer(
+        str(tmp_path / "source.spm"), str(tmp_path / "target.spm"), str(tmp_path / "vocab.json")
+    ).save_pretrained(tmp_path / "saved")
+    words = TASK.load_processor(str(tmp_path / "saved"))
+    model = configured(encoder_decoder("marian"))
+    examples = TASK.prepare(datasets.Dataset.from_list(rows[:4]), words, own(), model.config)
+    for ids, row in zip(examples["labels"], rows, strict=False):
+        assert words.convert_ids_to_tokens(ids) == [*spms[1].encode(row["de"], out_type=str), "</s>"]
+    for ids, row in zip(examples["input_ids"], rows, strict=False):
+        assert words.convert_ids_to_tokens(ids) == [*spms[0].encode(row["en"], out_type=str), "</s>"]
+    assert [words.decode(ids, skip_special_tokens=True) for ids in examples["labels"]] == [r["de"] for r in rows[:4]]
+    assert words.pad_token_id == len(vocab) - 1
 
 
 def test_classes_belong_to_their_tasks() -> None:

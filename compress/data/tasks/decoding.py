@@ -25,7 +25,6 @@ PROMPTS = "known_prompts"
 FILE = "generation_config.json"
 USUAL_TOKENS = 128
 """Longest text of a model and a workload that state no length, in tokens."""
-SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff")
 LENGTHS = ("max_length", "max_new_tokens")
 KEPT = (
     "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
@@ -33,7 +32,15 @@ KEPT = (
     "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "decoder_start_token_id", "bos_token_id",
     "eos_token_id", "pad_token_id",
 )  # fmt: skip
-"""Settings of transformers that change the generated text; others are not carried over."""
+"""Settings of transformers that are carried over."""
+NO_TEXT = (
+    "transformers_version", "_from_model_config", "use_cache", "output_attentions", "output_hidden_states",
+    "output_scores", "output_logits", "return_dict_in_generate", "cache_implementation", "num_return_sequences",
+)  # fmt: skip
+"""Settings that change no text. Those that are in neither list, such as sampling, are left out, and a note names them.
+"""
+LEFT_OUT = "left_out"
+OF_BEAMS = ("length_penalty", "early_stopping")
 TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 NEUTRAL: Mapping[str, Any] = {
     "num_beams": 1, "length_penalty": 1.0, "early_stopping": False, "no_repeat_ngram_size": 0, "min_length": 0,
@@ -58,13 +65,32 @@ def configure(config: Any, folder: Path | None, workload: WorkloadView) -> None:
     for name in TOKENS:
         if found.get(name) is None and (value := getattr(config, name, None)) is not None:
             found[name] = value
-    if found.get("decoder_start_token_id") is None:
-        raise InputError("config.json: has no decoder_start_token_id, with which the decoder begins; set it")
+    _check_start(found)
     found |= _stated(workload, folder)
     found["max_new_tokens"] = _longest(config, {**own, **_stated_length(workload)})
+    least = max(found.get("min_new_tokens") or 0, found.get("min_length") or 0)
+    if least > found["max_new_tokens"]:
+        raise InputError(
+            f"generation.max_new_tokens {found['max_new_tokens']}: the model's own shortest text has {least} tokens "
+            f"({FILE}: min_length); expected at least {least}"
+        )
+    if others := own.get(LEFT_OUT) or _others(own):
+        found[LEFT_OUT] = list(others)
     setattr(config, FIELD, found)
     if workload.prompt is None and (named := prompts(folder)):
         setattr(config, PROMPTS, list(named.values()))
+
+
+def _check_start(settings: Mapping[str, Any]) -> None:
+    """Raise InputError for settings without the decoder's first token."""
+    if settings.get("decoder_start_token_id") is None:
+        raise InputError("config.json: has no decoder_start_token_id, with which the decoder begins; set it")
+
+
+def _others(own: Mapping[str, Any]) -> list[str]:
+    """Return the names of a model's own settings that are set and left out."""
+    known = {*KEPT, *LENGTHS, *NO_TEXT}
+    return [name for name, value in own.items() if name not in known and value not in (None, False, {}, [])]
 
 
 def _own(config: Any, folder: Path | None) -> dict[str, Any]:
@@ -73,7 +99,7 @@ def _own(config: Any, folder: Path | None) -> dict[str, Any]:
 
     if folder is not None and (folder / FILE).is_file():
         with as_input_error(lambda reason: f"{FILE}: cannot be read ({reason})"):
-            return dict(GenerationConfig.from_pretrained(folder).to_dict())
+            return dict(GenerationConfig.from_pretrained(folder).to_diff_dict())
     values = {**config.to_dict(), **_file(folder)}
     return {name: values[name] for name in (*KEPT, *LENGTHS) if values.get(name) is not None}
 
@@ -145,6 +171,7 @@ def settings_of(config: Any) -> dict[str, Any]:
         return dict(stored)
     own = _own(config, None)
     kept = {name: value for name, value in own.items() if name in KEPT}
+    _check_start(kept)
     return {**kept, "max_new_tokens": _longest(config, own)}
 
 
@@ -152,22 +179,25 @@ def in_words(settings: Mapping[str, Any]) -> str:
     """Return the settings as a note: how every text of the results was generated."""
     beams = settings.get("num_beams") or 1
     search = "greedy" if beams == 1 else f"{beams} beams"
-    hidden = {"num_beams", "max_new_tokens", *TOKENS, *(("length_penalty", "early_stopping") if beams == 1 else ())}
+    hidden = {"num_beams", "max_new_tokens", LEFT_OUT, *TOKENS, *(OF_BEAMS if beams == 1 else ())}
     further = [
         f"{name} {value}"
         for name, value in settings.items()
         if name not in hidden and value is not None and value != NEUTRAL.get(name)
     ]
     start = f"decoder_start_token_id {settings.get('decoder_start_token_id')}"
-    return ", ".join([search, f"at most {settings['max_new_tokens']} new tokens", *further, start])
+    others = f" (the model's own {', '.join(settings[LEFT_OUT])} left out)" if settings.get(LEFT_OUT) else ""
+    return ", ".join([search, f"at most {settings['max_new_tokens']} new tokens", *further, start]) + others
 
 
 def generated(model: Any, inputs: Mapping[str, Any]) -> Any:
     """Return the ids [batch, new] that a model generates after the decoder's first token, with padding at the end."""
     from transformers import GenerationConfig
 
-    settings = settings_of(model.config)
-    asked = GenerationConfig(**{**NEUTRAL, "do_sample": False, **settings})
+    settings = {**NEUTRAL, **settings_of(model.config)}
+    unused = {LEFT_OUT, *(OF_BEAMS if settings["num_beams"] == 1 else ())}
+    given = {name: value for name, value in settings.items() if name not in unused}
+    asked = GenerationConfig(**{**given, "do_sample": False})
     before, model.generation_config = model.generation_config, asked  # its values would fill those that are unset
     try:
         found = model.generate(

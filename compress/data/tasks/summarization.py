@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from compress.data.point import OperatingPoint
 from compress.data.tasks import decoding, sequences, translation
 
 SOURCES = ("article", "document", "dialogue", "text", "source", "input", "body")
@@ -20,6 +21,7 @@ TASK = replace(
     pipeline_tag="summarization",
     columns=sequences.columns(SOURCES, TARGETS),
     metric="rouge_l",
+    headline=OperatingPoint(batch_size=1, sequence_length=512, phase="decode", new_tokens=64),
     lines=prompt_lines,
     fits=sequences.is_of_texts,
 )

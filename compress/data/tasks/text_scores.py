@@ -2,8 +2,8 @@
 
     "the red house"  against  "the house", "a red house"     ->    match_1 3, total_1 3, text_words 3 ...
 
-BLEU's tokenization and counts are sacrebleu's (Post 2018, arXiv:1804.08771), ROUGE's F rouge_score's. chrF's counts are
-those of sacrebleu's definition, which does not give them away.
+BLEU's tokenization and counts are sacrebleu's (Post 2018, arXiv:1804.08771), ROUGE's F rouge_score's. chrF's counts,
+which sacrebleu keeps to itself, are made by its definition.
 """
 
 from collections import Counter
