@@ -235,7 +235,7 @@ def protocol(workload: WorkloadView) -> str:
         f"{name} {value}" for name, value in workload.generation.model_dump(exclude_none=True).items()
     ]  # those of the model are in a note
     counted = [f"tok:{workload.bleu_tokenizer}"] if workload.metric_name == "bleu" else []
-    return ", ".join([*counted, *stated])
+    return ", ".join([*counted, *(stated or ["generation as the model states it"])])
 
 
 def made_up() -> "datasets.Dataset":
