@@ -147,7 +147,7 @@ def test_a_prompt_precedes_every_source_and_cuts_are_counted() -> None:
     assert "'translate: ' precedes every source" in examples.info.description
     whole = [len(tokenizer()(f"translate: {pair['en']}")["input_ids"]) > 8 for pair in pairs(4, 1)]
     assert f"{sum(whole)} of 4 sources were cut at max_length 8" in examples.info.description
-    assert "greedy, at most 24 new tokens" in examples.info.description
+    assert "greedy search, at most 24 new tokens" in examples.info.description
     assert "BLEU nrefs:1|case:mixed|eff:no|tok:13a" in examples.info.description
 
 
@@ -280,4 +280,4 @@ def test_a_live_model_has_the_settings_of_its_configuration() -> None:
     made = pairs(3, 1)
     rows = datasets.Dataset.from_dict({"text": [pair["en"] for pair in made], "target": [pair["de"] for pair in made]})
     examples = live.prepare(rows, "translation", tokenizer(), model)
-    assert "greedy, at most 128 new tokens, decoder_start_token_id 0" in examples.info.description
+    assert "greedy search, at most 128 new tokens, decoder_start_token_id 0" in examples.info.description

@@ -178,7 +178,7 @@ def settings_of(config: Any) -> dict[str, Any]:
 def in_words(settings: Mapping[str, Any]) -> str:
     """Return the settings as a note: how every text of the results was generated."""
     beams = settings.get("num_beams") or 1
-    search = "greedy" if beams == 1 else f"{beams} beams"
+    search = "greedy search" if beams == 1 else f"{beams} beams"
     hidden = {"num_beams", "max_new_tokens", LEFT_OUT, *TOKENS, *(OF_BEAMS if beams == 1 else ())}
     further = [
         f"{name} {value}"
