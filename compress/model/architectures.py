@@ -34,7 +34,7 @@ def architecture_of(model: Any, step: str) -> Architecture:
     Raises InputError for a family, or a form of it, that is not in the table, and for a step that does not apply to it.
     """
     kind = getattr(getattr(model, "config", None), "model_type", None)
-    names = two_stacks(model) or ARCHITECTURES.get(kind)
+    names = two_stacks(model) or ARCHITECTURES.get(str(kind))
     if names is None:
         raise InputError(
             f"{step}: layers of model type {kind!r} are unknown; expected one of "

@@ -256,8 +256,9 @@ def test_marian_reads_targets_with_pieces_of_their_own(tmp_path: Path) -> None:
         str(tmp_path / "source.spm"), str(tmp_path / "target.spm"), str(tmp_path / "vocab.json")
     ).save_pretrained(tmp_path / "saved")
     words = TASK.load_processor(str(tmp_path / "saved"))
-    model = configured(encoder_decoder("marian"))
-    examples = TASK.prepare(datasets.Dataset.from_list(rows[:4]), words, own(), model.config)
+    whole: dict[str, Any] = {"max_length": 60, "generation": {"max_new_tokens": 60}}
+    model = configured(encoder_decoder("marian"), **whole)
+    examples = TASK.prepare(datasets.Dataset.from_list(rows[:4]), words, own(**whole), model.config)
     for ids, row in zip(examples["labels"], rows, strict=False):
         assert words.convert_ids_to_tokens(ids) == [*spms[1].encode(row["de"], out_type=str), "</s>"]
     for ids, row in zip(examples["input_ids"], rows, strict=False):
