@@ -28,6 +28,8 @@ from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_worklo
 from tests.similar import searches, write_search, write_similar
 from tests.tagged import write_tagged
 from tests.zero_shot import write_zero_shot
+from tests.translated import trained as trained_translator
+from tests.translated import write_translated
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
@@ -155,6 +157,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_zero_shot(place / "colours", "clip", zero_shot.trained("clip"))
     (place / "colours" / "model").rename(place / "my-clip")
     (place / "colours" / "data").rename(place / "my-colours")
+    write_translated(place / "translated", trained_translator(steps=100))
+    (place / "translated" / "model").rename(place / "my-translator")
+    (place / "translated" / "data").rename(place / "my-translations")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

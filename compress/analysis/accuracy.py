@@ -29,6 +29,7 @@ SLOW_RESAMPLES = 200  # for metrics that call a module for every resample
 ANSWERS = ("prediction", "answer")
 """Outcomes that differ where two models answer an example differently."""
 NO_MCNEMAR = {
+    "match_1": "a generated text agrees with its references in part",
     "nll": "a language model's blocks have no single answer",
     "score": "scores are compared as numbers, not as right or wrong",
     "ndcg_at_10": "a query has an order of texts, which is not right or wrong",

@@ -11,6 +11,8 @@ from compress.analysis import metrics
 from compress.base.bits import BITS, masks, unpacked
 
 Outcomes = Mapping[str, Sequence[float]]
+COPIED = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l")
+"""Metrics of generated texts. Their floor is the source itself, which a model without its prompt often writes."""
 CORRELATIONS = ("matthews_correlation", "spearman", "pearson")
 """Metrics that are 0, or undefined, for every constant answer."""
 
@@ -19,6 +21,8 @@ def constant(outcomes: Outcomes, metric: str, settings: Mapping[str, Any]) -> Ou
     """Return the outcomes of the best constant answer on the same examples; None if the metric or task has none."""
     if "em" in outcomes:
         return _one_answer(outcomes, metric)
+    if metric in COPIED and "copy_match_1" in outcomes:
+        return {name: outcomes[f"copy_{name}"] for name in metrics.read_by(metric, outcomes)}
     if metric in COUNTED:
         return COUNTED[metric](outcomes)
     if metric not in metrics.NAMES or "prediction" not in outcomes:
@@ -39,6 +43,9 @@ def few(outcomes: Outcomes, metric: str) -> tuple[int, str]:
     if "em" in outcomes:
         same = constant(outcomes, metric, {}) or {}
         return sum(value < 1 for value in same["em"]), "have another answer than one constant answer"
+    if metric in COPIED:
+        triples = zip(*(outcomes[name] for name in ("copy_match_1", "copy_text_words", "reference_words")), strict=True)
+        return sum(len(set(each)) > 1 for each in triples), "have another reference than their source"
     if metric == "entity_f1":
         return sum(count > 0 for count in outcomes["gold"]), "have an entity"
     if metric == "token_accuracy":

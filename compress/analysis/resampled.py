@@ -20,8 +20,8 @@ from compress.records.stats import Estimate
 
 Columns = Mapping[str, np.ndarray]
 TAIL = 0.025
-RATED = ("ndcg_at_10", "reciprocal_rank", "recall_at_10", "recall_at_100", "em", "f1")
-"""Figures of the order of a query's texts, and of an answer: 1 is the best."""
+RATED = ("ndcg_at_10", "reciprocal_rank", "recall_at_10", "recall_at_100", "em", "f1", "rouge_1", "rouge_2", "rouge_l")
+"""Figures of the order of a query's texts, of an answer, and of a generated text: 1 is the best."""
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,23 @@ def _errors(columns: Columns) -> np.ndarray:
     if rated := next((name for name in RATED if name in columns), None):
         lacking: np.ndarray = 1 - columns[rated]
         return lacking
+    if "match_1" in columns:
+        return _of_ngrams(columns, "total", "match") + _of_ngrams(columns, "reference_words", "text_words")
+    if "letters_1" in columns:
+        return _of_ngrams(columns, "letters", "letter_match") + _of_ngrams(columns, "reference_letters", "letter_match")
     if "gold_0" in columns:
         return _other_labels(columns)
     if "tp" in columns:
         errors: np.ndarray = columns["predicted"] + columns["gold"] - 2 * columns["tp"]
         return errors
     return columns["words"] - columns["right"]
+
+
+def _of_ngrams(columns: Columns, all_of: str, hits: str) -> np.ndarray:
+    """Return how many of these each example has beyond its hits, over n-grams of every order; at least 0."""
+    pairs = ((columns[name], columns[name.replace(all_of, hits)]) for name in columns if name.startswith(all_of))
+    found: np.ndarray = np.sum([np.maximum(whole - part, 0) for whole, part in pairs], axis=0)
+    return found
 
 
 def _other_labels(columns: Columns) -> np.ndarray:

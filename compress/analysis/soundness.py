@@ -14,6 +14,7 @@ FLOORS = {
     **dict.fromkeys(("ndcg_at_10", "recall_at_10", "recall_at_100"), "a random order"),
     "accuracy": "always answering the majority class",
     "entity_f1": "naming no entity",
+    **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), "copying the source"),
     "token_accuracy": "always answering the most frequent tag",
 }
 """Metric -> the model that has learned nothing, if it has a name."""

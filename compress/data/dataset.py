@@ -93,6 +93,9 @@ class Dataset(Config):
     """Column of the list of numbers that grade the relevance of the positives; unset: 1 each."""
     continuation: str = Field(default="continuation", exclude_if=_as_default("continuation"))
     """Column of the right continuation of a text."""
+    target: str = Field(default="target", exclude_if=_as_default("target"))
+    """Column of the text that a source is translated or summarised to, or of a list of such texts. `translation.de` is
+    the part `de` of a column of mappings."""
     corpus: str | None = Field(default=None, exclude_if=_unset)
     """Retrieval: split or file of the texts that are searched; the test split holds the queries."""
     qrels: str | None = Field(default=None, exclude_if=_unset)

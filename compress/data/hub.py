@@ -116,7 +116,7 @@ def with_side_files(repo: str, revision: str) -> Path | None:
 
     if reachable():
         with suppress(OSError, errors.HfHubHTTPError):  # the cache may have them
-            snapshot_download(repo, revision=revision, allow_patterns=["*.json", "*.txt", "*.model"])
+            snapshot_download(repo, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.spm"])
     return cached(repo, revision)
 
 

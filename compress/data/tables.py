@@ -82,17 +82,21 @@ def dialects(path: Path, spec: Dataset) -> dict[str, str]:
     return {name: f"{len(table.rows)} rows, {table.dialect}" for name, table in tables.items()} | tagged
 
 
-def columns(path: Path, split: str) -> list[str]:
-    """Return the column names of a file, or of a split in a folder, as a run reads them."""
+def columns(path: Path, split: str, parts: bool = False) -> list[str]:
+    """Return the column names of a file, or of a split in a folder, as a run reads them.
+
+    `parts`: a column of mappings is listed as its parts, such as translation.en.
+    """
     data_files = SplitFiles((path,)) if path.is_file() else split_files(path, split)
     if data_files is None:
         return []
     if not data_files.tables:
         return ["image", "label"]
     first = data_files.tables[0]
-    if kind(first) == ".parquet":
+    if kind(first) == ".parquet" and not parts:
         return parquet.size(first)[1]
-    return list(read_files([first], Dataset(path=str(path))).column_names)
+    raw = read_files([first], Dataset(path=str(path)))
+    return list((raw.flatten() if parts else raw).column_names)
 
 
 def load(source: "Source", split: "Split") -> "datasets.Dataset":
@@ -111,6 +115,7 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
             raw = search.judged(table(source, "test"), table(source, "qrels"), source.workload)
         else:
             raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
+            raw = flattened(raw, source.workload)
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
@@ -119,6 +124,13 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
         raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw
+
+
+def flattened(raw: "datasets.Dataset", workload: Workload) -> "datasets.Dataset":
+    """Return the examples with a column for each part of the mappings that the workload names: translation.en."""
+    named = (getattr(workload.dataset, column.field) for column in task_of(workload.task).columns)
+    whole = {name.partition(".")[0] for name in named if name and "." in name and name not in raw.column_names}
+    return raw.flatten() if whole & set(raw.column_names) else raw
 
 
 def table(source: "Source", field: str) -> Table:

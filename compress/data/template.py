@@ -159,7 +159,7 @@ def found_in(data: str, task: str) -> Found:
             f"{path}: the {with_header} split has a header, the {without} split seems to have none; expected the same "
             "of both: add the header, or write the workload by hand"
         )
-    columns = _columns(path, test) if names is None else names
+    columns = _columns(path, test, task_of(task).encodes) if names is None else names
     if not columns:
         raise InputError(f"{path}: the {test} split has no columns; expected at least one example")
     another = path.is_dir() and not is_search and test != "test" and split_files(path, "test") is not None
@@ -204,10 +204,10 @@ def _most_like_a_test(names: Sequence[str]) -> str:
     return next((name for word in TESTS for name in names if word in name.lower()), names[0])
 
 
-def _columns(path: Path, split: str) -> Sequence[str]:
-    """Return the column names of the evaluation split, as a run reads them."""
+def _columns(path: Path, split: str, parts: bool) -> Sequence[str]:
+    """Return the column names of the evaluation split, as a run reads them; with `parts` those of mappings."""
     try:
-        return columns(path, split)
+        return columns(path, split, parts)
     except InputError as error:
         raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
 

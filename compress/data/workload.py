@@ -15,6 +15,7 @@ from compress.base.config import NAME, Config, InputError, check_name, suggestio
 from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
 from compress.data.dataset import Dataset
+from compress.data.generation import Generation
 from compress.data.point import FEWEST_TOKENS, MOST_TOKENS, OperatingPoint
 from compress.data.sentences.settings import Pooling
 from compress.data.tasks import TASKS, names_where, task_of
@@ -32,6 +33,8 @@ OF_SOME_TASKS = (
     "pooling",
     "normalize",
     "prompt",
+    "generation",
+    "bleu_tokenizer",
     "query_prompt",
     "document_prompt",
     "threshold",
@@ -60,8 +63,8 @@ class Workload(Config):
     """Location and columns of the examples."""
     metric: str = ""
     """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, spearman, pearson, mse, f1_micro,
-    f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, lm_eval:TASK of
-    lm-evaluation-harness, or the path of a metric module; unset: the task's default."""
+    f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, bleu, chrf, rouge_1,
+    rouge_2, rouge_l, lm_eval:TASK of lm-evaluation-harness, or the path of a metric module; unset: the task's own."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
@@ -79,7 +82,15 @@ class Workload(Config):
     normalize: bool | None = Field(default=None, exclude_if=lambda value: value is None)
     """Sentence similarity: whether a plain encoder's vectors are normalised; unset: they are not."""
     prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Sentence similarity: text before every text, such as "query: "; unset: the default prompt of the model."""
+    """Sentence similarity: text before every text, such as "query: "; unset: the default prompt of the model.
+    Translation, summarization: text before every source, such as "summarize: "; unset: none."""
+    generation: Generation = Field(default=Generation(), exclude_if=lambda value: value == Generation())
+    """Translation, summarization: settings of the search for a text, in place of the model's own."""
+    bleu_tokenizer: Literal["13a", "intl", "zh", "char", "none"] = Field(
+        default="13a", exclude_if=lambda value: value == "13a"
+    )
+    """Translation, summarization: tokenizer of sacrebleu's BLEU; zh for Chinese, none for texts with spaces between all
+    tokens."""
     query_prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
     document_prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Retrieval: texts before queries, and before the texts that are searched; unset: those of the model."""
@@ -176,8 +187,8 @@ class Workload(Config):
             if field in self.model_fields_set and field not in task_of(self.task).settings:
                 having = ", ".join(name for name in TASKS if field in task_of(name).settings)
                 raise ValueError(f"{field} {getattr(self, field)}: {self.task} has no such setting; only {having}")
-        if self.harness_task is not None and not task_of(self.task).generates:
-            raise ValueError(f"metric {self.metric}: only language models ({names_where('generates')}) have such tasks")
+        if self.harness_task is not None and not task_of(self.task).continues:
+            raise ValueError(f"metric {self.metric}: only language models ({names_where('continues')}) have such tasks")
         if self.windows == "strided" and self.stride is None:
             raise ValueError(f"windows strided: has no stride; set it, such as to {self.max_length // 2}")
         if self.windows == "blocks" and self.stride is not None:

@@ -108,7 +108,7 @@ def _write(
     if target in FOLDERS:
         _refuse_structure(model, manifest, layers, target)
         FOLDERS[target](model, processor, layers, work)
-    elif target == "openvino" and task_of(manifest.task).generates:
+    elif target == "openvino" and task_of(manifest.task).continues:
         _copy(checked_with_cache(bundle), target, work)
         model.config.save_pretrained(work)
         folder.write_rest(model, processor, work)

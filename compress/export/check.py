@@ -118,7 +118,7 @@ def loaded(
             from compress.model.runtimes.openvino import OpenVinoModel
             from compress.model.runtimes.stateful import StatefulModel
 
-            opened = StatefulModel if task_of(task).generates else OpenVinoModel
+            opened = StatefulModel if task_of(task).continues else OpenVinoModel
             return alike(reader, expected, opened(folder / openvino.FILE, model.config, exact=True), folder)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the packages, of the first answer too
             return equal(reader, expected, _by_transformers(target, model, folder, task), folder)

@@ -255,8 +255,11 @@ def _notes(raw: Raw, name: str) -> tuple[str, ...]:
 
 
 def _own(runner: Runner, remarks: Sequence[str]) -> list[str]:
-    """Return the remark on a runner's examples, if it is not that of the reference's."""
-    return [runner.remark] if runner.remark and runner.remark not in remarks else []
+    """Return the remark on a runner's examples, if it is not the reference's, and one on texts without an end."""
+    notes = [runner.remark] if runner.remark and runner.remark not in remarks else []
+    if cut := sum(value > 0 for value in runner.outcomes.get("unended", ())):
+        notes.append(f"{cut} of {len(runner.outcomes['unended'])} generated texts have no end: cut at max_new_tokens")
+    return notes
 
 
 def _cost_note(item: Built) -> list[str]:

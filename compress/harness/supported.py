@@ -20,6 +20,10 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
     """
     device = machine.target
     capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
+    declared = task_of(task)
+    only = declared.eager_only
+    if only and recipe.runtime not in ("auto", "eager"):
+        raise InputError(f"{recipe.name} runtime: {recipe.runtime} does not execute models of {task}: {only}")
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
     runtime: str = recipe.runtime
     for index, step in enumerate(recipe.steps):
@@ -35,13 +39,14 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
                     bits=part.bits,
                     format=part.wanted_format,
                     backend=part.wanted_backend,
-                    runtime=runtime,
+                    runtime="eager" if only else runtime,
                     device=device.kind,
                     capability=least,
-                    with_cache=task_of(task).generates,
+                    with_cache=task_of(task).continues,
                 )
             except InputError as error:
-                raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
+                why = f"; {task} has runtime eager alone: {only}" if only else ""
+                raise InputError(f"{recipe.name} steps.{index}: {problem}{why}" for problem in error.problems) from None
             runtime, backend = row.runtime, row.backend
             if runtime == "llama.cpp" and not (part.symmetric and part.group_size == 32 and part.scaling == "none"):
                 raise InputError(
@@ -63,7 +68,7 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
         )
     if recipe.kv_cache != "auto":
         place = f"{recipe.name} kv_cache {recipe.kv_cache}"
-        if not task_of(task).generates:
+        if not task_of(task).continues:
             raise InputError(f"{place}: only language models keep a cache, and this is {task}; remove kv_cache")
         if recipe.kv_cache == "static":
             _check_static(recipe, runtime, device)
@@ -90,7 +95,7 @@ def _check_static(recipe: Recipe, runtime: str, device: Device) -> None:
 def _check_language(recipe: Recipe, runtime: str, task: str) -> None:
     """Raise InputError if a runtime of language models is not installed, or gets a model of another task."""
     place = f"{recipe.name} runtime: {runtime}"
-    if not task_of(task).generates:
+    if not task_of(task).continues:
         raise InputError(f"{place} executes causal language models only; the task is {task}; use auto")
     extra, packages = OPTIONAL[runtime]
     for package in packages:

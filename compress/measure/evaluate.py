@@ -49,6 +49,9 @@ def evaluate(
             finite, outputs = finite and bool(torch.isfinite(logits).all()), int(logits.shape[-1])
             for key, values in task.outcomes(logits, batch).items():
                 collected.setdefault(key, []).extend(values[done - start :])
+            if task.writes is not None:
+                for key, values in task.writes(model, inputs, processor).items():
+                    collected.setdefault(key, []).extend(values[done - start :])
             del logits  # so that only one batch's logits are in memory
             running.advance(min(batch_size, len(order) - done))
     restored = {key: _restore(values, order) for key, values in collected.items()}

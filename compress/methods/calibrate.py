@@ -32,7 +32,7 @@ def batches(
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     for start in range(0, len(by_length), batch_size):
         rows = [chosen[i] for i in by_length[start : start + batch_size]]
-        batch = task.collate(shortened(rows, sample.length, bundle.processor, task.per_token), bundle.processor)
+        batch = task.collate(shortened(rows, sample.length, bundle.processor, task), bundle.processor)
         yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
 
 
@@ -85,16 +85,17 @@ def config_kept(model: Any) -> Iterator[None]:
 
 
 def shortened(
-    examples: Sequence[Mapping[str, Any]], length: int | None, processor: Any, per_token: bool
+    examples: Sequence[Mapping[str, Any]], length: int | None, processor: Any, task: Task
 ) -> list[Mapping[str, Any]]:
     """Return the examples cut to `length` tokens; None keeps them whole. A separator at the end of a text is kept.
 
-    Labels are only cut if they are `per_token`: an example may have as many labels as tokens.
+    Labels are only cut if they are those of the tokens: an example may have as many labels as tokens.
     """
     if length is None:
         return list(examples)
     closing = getattr(processor, "sep_token_id", None)
-    kept = [{} if per_token or "labels" not in each else {"labels": each["labels"]} for each in examples]
+    of_tokens = task.per_token and not task.encodes
+    kept = [{} if of_tokens or "labels" not in each else {"labels": each["labels"]} for each in examples]
     return [truncate(each, length, closing) | labels for each, labels in zip(examples, kept, strict=True)]
 
 

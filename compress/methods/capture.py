@@ -13,6 +13,7 @@ captured again.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from compress.model.bundle import Bundle
 from compress.spec.steps import Sample
 
 Batch = Mapping[str, torch.Tensor]
+CROSS = re.compile(r"\.(EncDecAttention\.[kv]|encoder_attn\.[kv]_proj)(\.|$)")
+"""Layers of decoders that read the encoder's states."""
 
 
 @dataclass
@@ -119,10 +122,10 @@ def capture(
     """
     sums = _Sums()
     waiting: set[str] = set()
-    mask: torch.Tensor | None = None
+    read: Batch = {}
 
     def record(name: str, given: torch.Tensor) -> None:
-        sums.add(name, given, mask)
+        sums.add(name, given, mask_of(name, read))
         waiting.discard(name)
         if not waiting:
             raise _Enough
@@ -130,7 +133,7 @@ def capture(
     with _watched(model, names, record):
         for batch in examples:
             waiting = set(names) if set(names) <= set(once) else {"the end of the pass"}
-            mask = batch.get("attention_mask")
+            read = batch
             sums.last = None
             with suppress(_Enough):
                 run(model, batch)
@@ -205,6 +208,16 @@ def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, Sample, s
         return cached[key].get(name)
 
     return inputs
+
+
+def mask_of(name: str, batch: Batch) -> torch.Tensor | None:
+    """Return the mask of the tokens that a layer reads.
+
+    In an encoder-decoder these are the source's for the encoder and for the keys and values of its states, otherwise
+    the target's.
+    """
+    of_source = "decoder_attention_mask" not in batch or "encoder" in name.split(".") or CROSS.search(name)
+    return batch.get("attention_mask" if of_source else "decoder_attention_mask")
 
 
 def token_rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from compress.base.config import InputError
+from compress.model.encoder_decoders import WRITERS, two_stacks
 from compress.model.families import ARCHITECTURES, Architecture
 
 
@@ -33,11 +34,12 @@ def architecture_of(model: Any, step: str) -> Architecture:
     Raises InputError for a family, or a form of it, that is not in the table, and for a step that does not apply to it.
     """
     kind = getattr(getattr(model, "config", None), "model_type", None)
-    if kind not in ARCHITECTURES:
+    names = two_stacks(model) or ARCHITECTURES.get(str(kind))
+    if names is None:
         raise InputError(
-            f"{step}: layers of model type {kind!r} are unknown; expected one of {', '.join(ARCHITECTURES)}"
+            f"{step}: layers of model type {kind!r} are unknown; expected one of "
+            f"{', '.join(dict.fromkeys((*ARCHITECTURES, *WRITERS)))}"
         )
-    names = ARCHITECTURES[kind]
     for name, value in names.assumes.items():
         if (found := getattr(model.config, name, value)) != value:
             raise InputError(f"{step}: {kind} with {name} {found} is unknown; expected {value}")
@@ -75,13 +77,16 @@ def stream_of(model: Any, architecture: Architecture) -> Any:
 
 
 def layers_of(model: Any, step: str) -> list[Layer]:
-    """Return the model's transformer layers in order.
+    """Return the model's transformer layers in order: of an encoder-decoder the encoder's, then the decoder's.
 
     Raises InputError for an unknown architecture, and for a model without layers.
     """
-    architecture = architecture_of(model, step)
-    path = layers_path(model, architecture)
-    layers = [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
+    whole = architecture_of(model, step)
+    path = layers_path(model, whole)
+    layers = []
+    for architecture in (whole, *([whole.decoder] if whole.decoder else [])):
+        own = layers_path(model, architecture)
+        layers += [Layer(f"{own}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(own))]
     if not layers:
         raise InputError(f"{step}: the model has no layers ({path} is empty); expected one or more")
     return layers

@@ -161,7 +161,7 @@ def _read_model(path: Path, manifest: Manifest, device: Device, trust_remote_cod
         from compress.model.runtimes.openvino import FILE, OpenVinoModel
         from compress.model.runtimes.stateful import StatefulModel
 
-        opened = StatefulModel if task_of(manifest.task).generates else OpenVinoModel
+        opened = StatefulModel if task_of(manifest.task).continues else OpenVinoModel
         return opened(path / FILE, config).eval()
     if manifest.kind == "gguf":
         from compress.model.gguf import FILE as GGUF

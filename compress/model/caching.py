@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from compress.base.errors import InputError
+from compress.data.tasks.decoding import settings_of
 from compress.model.runtimes.graph import GraphModel
 from compress.model.wrapper import Wrapper
 
@@ -122,8 +123,7 @@ class EagerCache(Caching):
     @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values."""
-        tensors = (t for layer in self._cache.layers for t in (layer.keys, layer.values))
-        return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+        return _bytes_of(self._cache)
 
     def bytes_with(self, tokens: int, now: int) -> int:
         """Return the bytes of the cache with so many tokens in each text.
@@ -146,6 +146,64 @@ class EagerCache(Caching):
         self._cache = output.past_key_values
         found: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
         return found
+
+
+class EncodedCache(Caching):
+    """An encoder-decoder of transformers: a prompt is a source, which is encoded once, and the texts are targets.
+
+    Its cache has keys and values of the source's tokens in every layer of the decoder, and those of the target's.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._cache: Any = None
+        self._encoded: Any = None
+        self._steps = 0
+
+    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
+        """Encode sources [batch, length], and return the likeliest first ids [batch, 1] of their targets."""
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        self._steps = 0
+        self._encoded = self._model.get_encoder()(input_ids=ids)
+        self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        start = settings_of(self._model.config)["decoder_start_token_id"]
+        return self._run(torch.full((len(ids), 1), start, device=ids.device))
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, 1] to the targets and return the likeliest next ids [batch, 1]."""
+        self._steps += 1
+        return self._run(ids)
+
+    def rewind(self) -> None:
+        """Cut the targets back to their first token."""
+        self._cache.crop(-self._steps)
+        self._steps = 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values, of sources and targets."""
+        return sum(map(_bytes_of, (self._cache.self_attention_cache, self._cache.cross_attention_cache)))
+
+    def bytes_with(self, tokens: int, now: int) -> int:
+        """Return the bytes of the cache with so many tokens of source and target, where it has `now` at present."""
+        targets = _bytes_of(self._cache.self_attention_cache)
+        return self.cache_bytes + (tokens - now) * (targets // (self._steps + 1))
+
+    def _run(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the likeliest next ids [batch, 1]."""
+        output = self._model(
+            encoder_outputs=self._encoded, decoder_input_ids=ids, past_key_values=self._cache, use_cache=True
+        )
+        self._cache = output.past_key_values
+        found: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
+        return found
+
+
+def _bytes_of(cache: Any) -> int:
+    """Return the bytes of keys and values of a dynamic cache."""
+    tensors = (tensor for layer in cache.layers for tensor in (layer.keys, layer.values))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, torch.Tensor))
 
 
 class Wrapped(Wrapper, Caching):
@@ -183,7 +241,10 @@ class Wrapped(Wrapper, Caching):
 
 def caching(model: Any) -> Caching:
     """Return the model's interface for single tokens."""
-    return model if isinstance(model, Caching) else EagerCache(model)
+    if isinstance(model, Caching):
+        return model
+    encodes = bool(getattr(model.config, "is_encoder_decoder", False))
+    return EncodedCache(model) if encodes else EagerCache(model)
 
 
 def keeps_cache(model: Any) -> bool:

@@ -49,6 +49,8 @@ class Architecture:
     """Config fields and the values for which these names hold."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Steps that do not apply to the family, such as `prune heads` -> the reason."""
+    decoder: "Architecture | None" = None
+    """Names in the decoder of an encoder-decoder, whose layers follow those of the encoder."""
 
 
 _BERT = Architecture(

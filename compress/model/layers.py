@@ -23,6 +23,9 @@ from compress.spec.steps import Layers
 class LowRankLinear(nn.Module):
     """A linear layer whose weight is second.weight [out, rank] @ first.weight [rank, in]."""
 
+    weight = None
+    """T5 compares the type of its inputs with that of a weight, if there is one."""
+
     def __init__(
         self,
         in_features: int,

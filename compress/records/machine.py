@@ -16,6 +16,7 @@ LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum-quanto", "bitsandbytes", "torchao",
     "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf",
     "xllamacpp", "onnxruntime-genai", "numpy", "tokenizers", "safetensors",
+    "sentencepiece", "sacrebleu", "rouge-score",
 )  # fmt: skip
 
 

@@ -27,8 +27,15 @@ UNITS: dict[str, Unit] = {
     "f1_macro": "points",
     "average_precision": "points",
     "exact_match": "points",
+    "bleu": "points",
+    "chrf": "points",
+    "rouge_1": "points",
+    "rouge_2": "points",
+    "rouge_l": "points",
 }
 """Built-in metric -> unit of its differences."""
+SCALES = {"bleu": 100.0, "chrf": 100.0}
+"""Built-in metric -> the value that points are hundredths of, if it is not 1."""
 MOST_ROUNDS = 1000
 ROUNDING = 1e-9
 """Relative tolerance for a value outside of its interval."""

@@ -39,6 +39,7 @@ OUTCOMES = (
     {"tp", "predicted", "gold", "labels", "predicted_0", "gold_0"},
     {"reciprocal_rank", "ndcg_at_10"},
     {"em", "f1"},
+    {"match_1", "total_1", "text_words", "reference_words", "letters_1", "letter_match_1", "rouge_l"},
 )
 NEEDED = {
     "accuracy": (OUTCOMES[0],),
@@ -53,6 +54,7 @@ NEEDED = {
     **{name: (OUTCOMES[5] | {name},) for name in ("recall_at_10", "recall_at_100")},
     "average_precision": (OUTCOMES[4] | {"score_0"},),
     "exact_match": (OUTCOMES[6],),
+    **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), (OUTCOMES[7],)),
 }
 """Metric -> the sets of outcomes of which it needs one."""
 SHARES = ("em", "f1", "no_answer", "context_f1")

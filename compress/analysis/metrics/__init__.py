@@ -9,6 +9,8 @@ the per-example outcomes that its features name:
     tp, predicted, gold, score_0 ...      several labels: counts, and the logit of each label
     reciprocal_rank, ndcg_at_10           rankings: one figure for each query
     em, f1                                answers to questions
+    match_1, total_1, text_words          generated texts: counts against their references
+    rouge_1, rouge_2, rouge_l             the same: figures of each text
 
 Its module, or its class for the first two, may state
 
@@ -36,8 +38,11 @@ from compress.base.reading import exists, expanded, irregular
 from compress.base.source_code import code_digest
 from compress.records.fields import FARTHEST, LARGE
 from compress.records.result import UNITS, Unit
+from compress.records.rules import SCALES
 
 NAMES = tuple(UNITS)
+OWN_FILES = dict.fromkeys(("bleu", "chrf"), ("analysis/metrics/generated.py",))
+"""Metric -> the files with its formula, beside that of all metrics."""
 Outcomes = Mapping[str, Sequence[float]]
 Score = Callable[[Mapping[str, np.ndarray]], float]
 """The metric of a set of examples, given by columns; nan if undefined."""
@@ -176,7 +181,7 @@ def unit(metric: str) -> Unit:
 def scale(metric: str) -> float | None:
     """Return the value that points are hundredths of, or None; a user's file states it in `scale`."""
     if metric in NAMES:
-        return 1.0 if UNITS[metric] == "points" else None
+        return SCALES.get(metric, 1.0) if UNITS[metric] == "points" else None
     value = own.stated(file_of(metric), f"metric {metric}", "scale")
     if value is None:
         return None
@@ -203,7 +208,7 @@ def digest(metric: str) -> str:
     if asked := lm_eval_task.parse(metric):
         return lm_eval_task.content(asked)
     if metric in METRICS:
-        return code_digest(("analysis/metrics/scores.py",))
+        return code_digest(("analysis/metrics/scores.py", *OWN_FILES.get(metric, ())))
     return own.sha256(file_of(metric))[:16]
 
 

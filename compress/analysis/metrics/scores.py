@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis.metrics.generated import bleu, chrf
 from compress.base.bits import unpacked
 
 Whole = Callable[[Mapping[str, Any], int | None], dict[str, Any]]
@@ -179,6 +180,11 @@ METRICS: dict[str, Metric] = {
     "average_precision": Metric(average_precision, ("gold_", "score_", "labels"), quick=False),
     "mse": Metric(mse, SCORES, higher_is_better=False),
     "exact_match": Metric(mean, ("em",)),
+    "bleu": Metric(bleu, ("match_", "total_", "text_words", "reference_words")),
+    "chrf": Metric(chrf, ("letters_", "reference_letters_", "letter_match_")),
+    "rouge_1": Metric(mean, ("rouge_1",)),
+    "rouge_2": Metric(mean, ("rouge_2",)),
+    "rouge_l": Metric(mean, ("rouge_l",)),
 }
 """Metrics of this package by name. Their units are in `records.result.UNITS`, for reading results alone."""
 OF_ANSWERS = METRICS | {"f1": Metric(mean, ("f1",))}

@@ -23,6 +23,8 @@ TASKS: dict[str, str] = {
     "retrieval": "compress.data.tasks.retrieval",
     "question-answering": "compress.data.tasks.question_answering",
     "zero-shot-image-classification": "compress.data.tasks.zero_shot_image_classification",
+    "translation": "compress.data.tasks.translation",
+    "summarization": "compress.data.tasks.summarization",
 }
 """Name -> module, whose `TASK` declares the task."""
 

@@ -6,7 +6,6 @@ Logits are one tensor [batch, length, 2]. An example is a question: its outcomes
 the metrics. For calibration and training each window is an example, for timing a question's window with the answer.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +159,7 @@ def answers(outcomes: Mapping[str, Sequence[Any]], examples: "datasets.Dataset")
         answer = _answer(own, example)
         exact, f1 = (0.0, 0.0) if answer is None else overlap.scores(answer, example["references"])
         whole = overlap.scores(example["context"], example["references"])[1]
-        number = -1.0 if answer is None else _number(answer)
+        number = -1.0 if answer is None else overlap.number(answer)
         row = (exact, f1, float(example["references"] == [""]), whole, number)
         for values, value in zip(found.values(), row, strict=True):
             values.append(value)
@@ -179,11 +178,6 @@ def _answer(scores: Sequence["np.ndarray"], example: Mapping[str, Any]) -> str |
         return ""
     begins, ends = example["begins"][span.window], example["ends"][span.window]
     return str(example["context"][begins[span.first] : ends[span.last]])
-
-
-def _number(answer: str) -> float:
-    """Return a number that a double holds exactly, and that differs for other answers but by chance (1 in 2^48)."""
-    return float(int.from_bytes(hashlib.blake2b(answer.encode(), digest_size=6).digest()))
 
 
 def aligned(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:

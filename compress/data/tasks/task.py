@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.data.dataset import Dataset
+from compress.data.generation import Generation
 from compress.data.point import OperatingPoint
 from compress.data.sentences.settings import Stated
 
@@ -75,6 +76,14 @@ class WorkloadView(Stated, Protocol):
     @property
     def longest_answer(self) -> int:
         """Longest answer to a question, in tokens."""
+
+    @property
+    def generation(self) -> Generation:
+        """Settings with which texts are generated."""
+
+    @property
+    def bleu_tokenizer(self) -> str:
+        """Tokenizer of sacrebleu's BLEU."""
 
     @property
     def null_threshold(self) -> float | None:
@@ -298,6 +307,9 @@ class Task:
     """lines(folder): further lines of a workload file for the model in this folder."""
     longest: Callable[[Path], int | None] = unstated
     """longest(folder): the longest input in tokens that files beside the weights state."""
+    writes: Callable[[Any, Batch, Any], Mapping[str, list[Any]]] | None = None
+    """writes(model, inputs, processor): further outcomes of every row, of what the model generates for it; None for a
+    task that is judged by logits alone."""
     search: Search | None = None
     """How the test split is read from several tables; None for one table."""
     trains_on_rows: bool = False
@@ -312,6 +324,10 @@ class Task:
 
     generates: bool = False
     """Whether operating points have a phase: decode for the headline, and prefill for others, unless stated."""
+    encodes: bool = False
+    """Whether models are encoder-decoders: a source is encoded once, and a target of another length decoded."""
+    eager_only: str = ""
+    """Why runtime eager alone executes models; empty if others do."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     natural: bool = False
@@ -327,6 +343,11 @@ class Task:
     """Whether an example has any number of labels, which may have a column each (`label_columns`)."""
     has_labels: bool = True
     """Whether the head has `num_labels` outputs, which a student must share with its teacher."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether models are language models that continue a text: their graphs keep a cache."""
+        return self.generates and not self.encodes
 
     @property
     def has_lengths(self) -> bool:

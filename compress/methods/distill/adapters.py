@@ -158,7 +158,7 @@ def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
         runtime=bundle.runtime,
         device=device,
         capability=capability(bundle.device),
-        with_cache=task_of(bundle.task).generates,
+        with_cache=task_of(bundle.task).continues,
     )
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(

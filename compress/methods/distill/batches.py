@@ -30,7 +30,7 @@ def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str,
     task = task_of(bundle.task)
 
     def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        cut = shortened(batch, config.max_length, bundle.processor, task.per_token)
+        cut = shortened(batch, config.max_length, bundle.processor, task)
         tensors = task.collate(cut, bundle.processor)
         return tensors | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
 

@@ -87,6 +87,8 @@ def example_inputs(model: Any) -> dict[str, Any]:
     mask = {"attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}
     if ids.is_meta and "position_ids" in inspect.signature(model.forward).parameters:
         mask["position_ids"] = torch.arange(8, device=device)[None]  # OPT would count them from a 2-D mask
+    if getattr(config, "is_encoder_decoder", False):
+        mask["decoder_input_ids"] = ids
     return {"input_ids": ids, **mask, **({"use_cache": False} if hasattr(config, "use_cache") else {})}
 
 

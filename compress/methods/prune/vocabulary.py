@@ -74,9 +74,9 @@ def vocabulary(bundle: Bundle, config: Prune) -> Bundle:
 
 def check(bundle: Bundle) -> None:
     """Raise InputError with every reason why a model's vocabulary cannot be cut; the model may be empty."""
-    if not task_of(bundle.task).generates:
+    if not task_of(bundle.task).continues:
         raise InputError(
-            f"prune vocabulary: the task is {bundle.task}; expected a language model ({names_where('generates')})"
+            f"prune vocabulary: the task is {bundle.task}; expected a language model ({names_where('continues')})"
         )
     model = bundle.model
     rows = _rows(model)

@@ -65,9 +65,10 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
 
     change_layers(bundle, "prune feed_forward", None, outputs, change, "prune")
     after = {_width(layer) for layer in all_layers}
-    field = all_layers[0].architecture.ffn_width
-    if field is not None and len(after) == 1:
-        setattr(model.config, field, after.pop())
+    if len(after) == 1:
+        width = after.pop()
+        for name in {layer.architecture.ffn_width for layer in all_layers} - {None}:
+            setattr(model.config, name, width)
     note = (
         f"prune: feed-forward width {span(widths)} -> {span(targets)} in {len(chosen)} of {len(all_layers)} layers "
         f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"

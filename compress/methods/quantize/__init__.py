@@ -156,11 +156,11 @@ def _resolved(
         "bits": config.bits,
         "format": config.wanted_format,
         "backend": config.wanted_backend,
-        "runtime": runtime,
+        "runtime": "eager" if task_of(task).eager_only else runtime,
         "device": kind,
         "capability": capability(device),
     }
-    row = choose(**request, with_cache=task_of(task).generates and _exports(model, config))
+    row = choose(**request, with_cache=task_of(task).continues and _exports(model, config))
     return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
 
 

@@ -21,7 +21,7 @@ def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any
     from compress.model.runtimes import nncf_graphs, openvino, stateful, stateful_export
 
     others = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)} - set(layers)
-    with_cache = task_of(bundle.task).generates
+    with_cache = task_of(bundle.task).continues
     if entry["format"] == "int8_static":
         if with_cache:
             raise InputError(NO_STATIC)

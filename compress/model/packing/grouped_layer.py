@@ -18,6 +18,8 @@ EIGHT = 8
 class GroupedLinear(nn.Module):
     """A linear layer with grouped low-bit weights."""
 
+    weight = None
+    """T5 compares the type of its inputs with that of a weight, if there is one."""
     packed: torch.Tensor
     scale: torch.Tensor
     zero: torch.Tensor

@@ -56,7 +56,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         from compress.model.runtimes.openvino import converted
 
         notes = (*bundle.notes, *([IN_BF16] if computes_bf16(bundle.device) else []))
-        if not task_of(bundle.task).generates:
+        if not task_of(bundle.task).continues:
             return replace(bundle, model=converted(checked(bundle, resolved)).eval(), runtime=resolved, notes=notes)
         with_cache = checked_with_cache(bundle).eval()
         integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None

@@ -64,7 +64,7 @@ def checked_in_genai(bundle: Bundle) -> GenaiModel:
     answer otherwise than the model.
     """
     model, place = bundle.model, f"onnxruntime-genai: {type(bundle.model).__name__}{origin(bundle)}"
-    if not task_of(bundle.task).generates:
+    if not task_of(bundle.task).continues:
         raise InputError(
             f"onnxruntime-genai: runs causal language models; got a model of {bundle.task}; use runtime eager"
         )

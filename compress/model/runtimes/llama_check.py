@@ -30,7 +30,7 @@ def checked_in_llama_cpp(bundle: Bundle) -> LlamaCppModel:
     that answer otherwise than the model.
     """
     model, place = bundle.model, f"llama.cpp: {type(bundle.model).__name__}{origin(bundle)}"
-    if not task_of(bundle.task).generates:
+    if not task_of(bundle.task).continues:
         raise InputError(f"llama.cpp: runs causal language models; got a model of {bundle.task}; use runtime eager")
     architecture_of(model.config)
     layers = layers_of(model, bundle.layers, "gguf")

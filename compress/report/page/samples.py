@@ -16,7 +16,7 @@ from compress.records import trace
 from compress.records.result import Result
 from compress.records.sample import OUTSIDE, PAUSE_NS
 from compress.report.page.answered import changed_answers
-from compress.report.page.scored import moved_ranks, moved_scores
+from compress.report.page.scored import moved_ranks, moved_scores, moved_texts
 from compress.report.page.tagged import Unit, changed_tags
 from compress.report.text import plain
 
@@ -152,6 +152,10 @@ def recorded(session: Trace | None, part: Callable[[Trace], Plain]) -> Plain:
 def flips(session: Trace, result: Result, against: str) -> Plain:
     """Return the examples on which recipe and reference answer differently: losses first, then gains, then others."""
     ours, baseline = session.outcomes(result.name), session.outcomes(against)
+    if "match_1" in ours and "match_1" in baseline:
+        metric = None if result.accuracy is None else result.accuracy.metric
+        found = moved_texts(ours, baseline, metric, against, session.texts or {}, FLIPS)
+        return {**found, "texts": OLD if session.texts is None else None}
     if "nll" in ours and "nll" in baseline:
         return _blocks(ours, baseline)
     if "score" in ours and "score" in baseline:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis.metrics.generated import LETTERS, chrf_of
 from compress.report.text import plain
 
 Columns = Mapping[str, np.ndarray]
@@ -28,6 +29,35 @@ def moved_ranks(ours: np.ndarray, baseline: np.ndarray, against: str, texts: Tex
     worse, better, _ = found["counts"]
     sentence = f"Of {found['n']} queries, {worse} are ranked worse than under {against}, {better} better."
     return {**found, "sentence": sentence, "words": ["worse", "better", "as good"]}
+
+
+def moved_texts(
+    ours: Columns, baseline: Columns, metric: str | None, against: str, texts: Texts, most: int
+) -> dict[str, Any]:
+    """Return the at most `most` generated texts whose figure moved most: those now farther from their references first.
+
+    The figure is that of ROUGE if ROUGE is the metric, otherwise the chrF of each text from 0 to 1.
+    """
+    rouge = metric if metric is not None and metric in ours else None
+    before, after = (_chrf(each) if rouge is None else each[rouge] for each in (baseline, ours))
+    found = _moved(np.ones_like(before), before, after, texts, most)
+    other = int((ours["answer"] != baseline["answer"]).sum()) if "answer" in ours and "answer" in baseline else 0
+    farther, nearer, _ = found["counts"]
+    figure = rouge or "chrF"
+    sentence = (
+        f"Of {found['n']} texts, {other} are other ones than under {against}: {farther} are farther from their "
+        f"references by {figure}, {nearer} nearer."
+    )
+    return {**found, "sentence": sentence, "words": ["farther", "nearer", "as far"]}
+
+
+def _chrf(columns: Columns) -> np.ndarray:
+    """Return the chrF of each text, from 0 to 1."""
+    counts = [
+        np.stack([columns[f"{name}_{order}"] for order in range(1, LETTERS + 1)], axis=1)
+        for name in ("letters", "reference_letters", "letter_match")
+    ]
+    return np.array([chrf_of(*row) / 100 for row in zip(*counts, strict=True)])
 
 
 def _moved(gold: np.ndarray, before: np.ndarray, after: np.ndarray, texts: Texts, most: int) -> dict[str, Any]:
