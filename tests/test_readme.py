@@ -27,9 +27,9 @@ from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 from tests.similar import searches, write_search, write_similar
 from tests.tagged import write_tagged
-from tests.zero_shot import write_zero_shot
 from tests.translated import trained as trained_translator
 from tests.translated import write_translated
+from tests.zero_shot import write_zero_shot
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"

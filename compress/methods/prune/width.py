@@ -67,8 +67,9 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     after = {_width(layer) for layer in all_layers}
     if len(after) == 1:
         width = after.pop()
-        for name in {layer.architecture.ffn_width for layer in all_layers} - {None}:
-            setattr(model.config, name, width)
+        for name in {layer.architecture.ffn_width for layer in all_layers}:
+            if name is not None:
+                setattr(model.config, name, width)
     note = (
         f"prune: feed-forward width {span(widths)} -> {span(targets)} in {len(chosen)} of {len(all_layers)} layers "
         f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"
