@@ -173,7 +173,7 @@ def _joules(result: Result) -> text.Lines:
 def _loading(plain: bool, kind: Kind, own: bool) -> Iterable[str]:
     """Yield how to load an artifact. `own`: its class is one of this package."""
     if plain and own:
-        yield "Plain transformers has no class for it: compress has. To load it with its processor:"
+        yield "Plain transformers has no class for it. To load it with its processor:"
     elif plain:
         yield "It is a plain transformers model: `from_pretrained` loads it. To load its processor too:"
     elif kind in GRAPHS:
