@@ -15,7 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.model.bundle import matches_any
-from compress.model.layers import Borrowing, LowRankLinear, WeightLayer
+from compress.model.layers import CONVOLUTIONS, Borrowing, LowRankLinear, WeightLayer
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import Stack
 from compress.model.packing.tied import TiedHead
@@ -25,7 +25,6 @@ from compress.spec.steps import HEADS
 
 MANY = 1 / 3
 """A step that leaves more than this share of the parameters gets a note; parameters left by design do not count."""
-CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Entries = Mapping[str, Mapping[str, Any]]
 
 
@@ -161,8 +160,8 @@ def _changed(before: Mapping[str, Weight], after: Mapping[str, Weight]) -> set[s
 
 def _in_graph(before: Mapping[str, Weight], layers: Entries) -> set[str]:
     """Return names of the parameters that an exported graph stores in another format, per its layers' entries."""
-    static = any(entry.get("format") == "int8_static" for entry in layers.values())
-    also = ("convolution", "embedding") if static else ()  # nncf quantizes them as well
+    by_nncf = any(e.get("format") == "int8_static" and e.get("backend") != "onnxruntime" for e in layers.values())
+    also = ("embedding",) if by_nncf else ()  # nncf quantizes them as well
     return {
         name
         for name, weight in before.items()

@@ -38,6 +38,8 @@ NO_FOUR_BITS = (
     "or runtime eager"
 )
 """Why a cache of 4 bits is not offered under OpenVINO."""
+CALIBRATED = "int8 products, activation scales calibrated"
+EXPANDED = "weights become bf16 or fp32 inside the product"
 DEVICES: tuple[DeviceKind, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of the package's own backend, torch: any rounding and scaling, no kernel."""
@@ -55,6 +57,8 @@ class Row:
     why: str
     with_cache: bool = False
     """Only for language models, whose graphs keep a cache; their first choice."""
+    convolutions: bool = False
+    """Whether convolutions get the format too, not linear layers alone."""
 
     @property
     def capability(self) -> "Capability":
@@ -66,7 +70,10 @@ ROWS: tuple[Row, ...] = (
     Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products on CPU, fastest with VNNI or AMX"),
     Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
     Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
-    Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products, activation scales calibrated"),
+    *(
+        Row("int8_static", "cpu", runtime, runtime, "real", CALIBRATED, convolutions=True)
+        for runtime in ("openvino", "onnxruntime")
+    ),
     Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, rounding fused by compile"),
     Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, but every product copies its weight: slow"),
     Row("fp8", "cuda", "torchao", "compile", "real", "fp8 (e4m3) tensor cores (Ada, Hopper, newer), one scale per row"),
@@ -96,8 +103,8 @@ ROWS: tuple[Row, ...] = (
         Row(form, "cpu", "torch", "openvino", "dequantized", "weights become floating point inside the product", True)
         for form in GROUPED
     ),
-    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
-    Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
+    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", EXPANDED, convolutions=True),
+    Row("int4", "cpu", "openvino", "openvino", "dequantized", EXPANDED),
 )
 
 STATIC: Format = "int8_static"

@@ -123,6 +123,8 @@ def test_in_a_graph_the_share_is_that_of_the_layers_recorded_and_of_convolutions
     step = Quantize(bits=8, format="int8_static" if static else "int8")
     name = "vit.layers.0.mlp.fc1"
     layers = {"": {"runtime": "onnxruntime"}, name: {"format": step.format}}
+    if static:
+        layers["vit.embeddings.patch_embeddings.projection"] = {"format": step.format}
     made = change(step, weights(model), {}, graph, layers)
     expected = share(model, lambda n: n == f"{name}.weight" or (static and "projection" in n and n.endswith("weight")))
     assert made.shares is not None and made.shares.changed == pytest.approx(expected)

@@ -125,7 +125,7 @@ TASK = Task(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     headline=OperatingPoint(batch_size=8),
     first_recipe="vit_int8",
-    call='model(**processor(images, return_tensors="pt"))',
+    call='model(**processor(images, return_tensors="pt").to(model.dtype))',
     load_processor=load_processor,
     check=check,
     prepare=prepare,
