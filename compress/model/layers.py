@@ -149,7 +149,7 @@ def weight_layers(model: nn.Module, layers: Layers, others: Collection[str] = ()
 def convolutions(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
     """Return the chosen convolutions by name. The default exclusion of embeddings does not concern them.
 
-    A stem is often named so (`resnet.embedder`), and is as large a share of the work as of the weights it is a small one.
+    A stem is often named so (`resnet.embedder`): few weights, but much of the work.
     """
     excluded = tuple(pattern for pattern in layers.exclude if pattern != EMBEDDINGS)
     return {

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from compress.base.config import InputError
 from compress.harness.preflight import step_problems, traceable
 from compress.methods import apply_step
 from compress.model.runtimes.calibrated import between
@@ -56,10 +55,10 @@ def stored_int8(graph: Any) -> int:
         return sum(int(np.prod(tensor.dims)) for tensor in weights)
     import openvino
 
-    constants = (op for op in openvino.Core().read_model(str(graph.path)).get_ops() if op.get_type_name() == "Constant")
-    sizes = [
-        op.get_output_shape(0) for op in constants if op.get_element_type() in (openvino.Type.i8, openvino.Type.u8)
-    ]
+    integers = (openvino.Type.i8, openvino.Type.u8)
+    operators = openvino.Core().read_model(str(graph.path)).get_ops()
+    constants = [op for op in operators if op.get_type_name() == "Constant" and op.get_element_type() in integers]
+    sizes = [op.get_output_shape(0) for op in constants]
     return sum(int(np.prod(size)) for size in sizes if np.prod(size[1:]) > 1)  # others are zero points
 
 

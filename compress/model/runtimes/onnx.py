@@ -192,7 +192,7 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
 def layer_of(node: Any) -> str:
     """Return the name of the module that an exported node came from; empty for nodes outside any.
 
-    A convolution with a folded batch norm came from both. It has the name of the convolution, whose weight it multiplies.
+    A convolution with a folded batch norm came from both; it has the convolution's name, whose weight it multiplies.
     """
     if node.op_type == "Conv" and node.input[1].endswith(WEIGHT) and node.input[1].startswith(OF_MODEL):
         return str(node.input[1]).removeprefix(OF_MODEL).removesuffix(WEIGHT)
