@@ -15,7 +15,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.model.bundle import matches_any
-from compress.model.layers import CONVOLUTIONS, Borrowing, LowRankLinear, WeightLayer
+from compress.model.convolutions import CONVOLUTIONS, LowRankConvolution
+from compress.model.layers import Borrowing, LowRankLinear, WeightLayer
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import Stack
 from compress.model.packing.tied import TiedHead
@@ -64,7 +65,7 @@ def weights(model: Any) -> dict[str, Weight]:
         size = _count(module, leaf, parameter)
         entries[name] = Weight(size, kind, owner, layer, experts, id(parameter), _look(parameter))
     for name, module in modules.items():
-        if isinstance(module, LowRankLinear | Borrowing) and f"{name}.second.bias" in entries:
+        if isinstance(module, LowRankLinear | LowRankConvolution | Borrowing) and f"{name}.second.bias" in entries:
             entries[f"{name}.bias"] = entries.pop(f"{name}.second.bias")  # the dense layer's own
         if isinstance(module, GroupedLinear):
             entries |= _packed(name, module)

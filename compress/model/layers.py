@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from compress.model.bundle import is_plain_linear, linear_layers, matches, matches_any
+from compress.model.bundle import is_plain_linear, linear_layers, matches
 from compress.spec.steps import Layers
 
 
@@ -122,9 +122,6 @@ class Smoothed(nn.Linear):
 
 
 WeightLayer = nn.Linear | Conv1D
-CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
-EMBEDDINGS = "*embed*"
-"""The default exclusion of embeddings, among those of `compress.spec.steps.HEADS`."""
 
 
 def is_empty(model: nn.Module) -> bool:
@@ -144,22 +141,6 @@ def weight_layers(model: nn.Module, layers: Layers, others: Collection[str] = ()
     linear = [(n, m) for n, m in model.named_modules() if is_plain_linear(m) and matches(n, layers)]
     yield from transposed
     yield from linear
-
-
-def convolutions(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
-    """Return the chosen convolutions by name. The default exclusion of embeddings does not concern them.
-
-    A stem is often named so (`resnet.embedder`): few weights, but much of the work.
-    """
-    excluded = tuple(pattern for pattern in layers.exclude if pattern != EMBEDDINGS)
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, CONVOLUTIONS)
-        and module._parameters.get("weight") is not None
-        and matches_any(name, layers.include)
-        and not matches_any(name, excluded)
-    }
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from compress.model.skeleton import empty_copy
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Cast, Quantize
 from tests import convolutions
-from tests.convolutions import FAMILIES, accuracy, answer, bundle, training_digits
+from tests.convolutions import FAMILIES, accuracy, answer, bundle, pixels, training_digits
 
 STATIC = {"bits": 8, "format": "int8_static", "calibration_examples": 64}
 RUNTIMES = ("onnxruntime", "openvino")
@@ -34,12 +34,21 @@ def network(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_int8_convolutions_lose_at_most_a_point_on_digits_and_are_stored_in_int8(network: Any, runtime: Any) -> None:
-    before, weights = accuracy(network), convolution_weights(network)
+    before, weights = accuracy(network), quantizable(network, runtime)
     made = apply_step(bundle(copy.deepcopy(network), training_digits), Quantize(**STATIC, backend=runtime))
     assert before > 0.9
     assert accuracy(made.model) >= before - 0.01
-    assert set(weights) <= set(made.layers)
+    assert set(weights) == set(made.layers) - {""}
+    left = len(convolution_weights(network)) - len(weights)
+    assert any("nncf quantizes no depthwise convolution" in note for note in made.notes) == bool(left)
     assert stored_int8(made.model) == sum(weight.numel() for weight in weights.values())
+
+
+def quantizable(model: Any, runtime: str) -> dict[str, torch.Tensor]:
+    """The weights of convolutions; under OpenVINO of those that are not depthwise."""
+    weights = convolution_weights(model)
+    deep = {name for name in weights if runtime == "openvino" and model.get_submodule(name).groups > 1}
+    return {name: weight for name, weight in weights.items() if name not in deep}
 
 
 def stored_int8(graph: Any) -> int:
@@ -55,11 +64,15 @@ def stored_int8(graph: Any) -> int:
         return sum(int(np.prod(tensor.dims)) for tensor in weights)
     import openvino
 
-    integers = (openvino.Type.i8, openvino.Type.u8)
-    operators = openvino.Core().read_model(str(graph.path)).get_ops()
-    constants = [op for op in operators if op.get_type_name() == "Constant" and op.get_element_type() in integers]
-    sizes = [op.get_output_shape(0) for op in constants]
-    return sum(int(np.prod(size)) for size in sizes if np.prod(size[1:]) > 1)  # others are zero points
+    total = 0
+    for operator in openvino.Core().read_model(str(graph.path)).get_ops():
+        if operator.get_type_name() in ("Convolution", "GroupConvolution"):
+            weight = operator.input_value(1).get_node()
+            while weight.get_type_name() != "Constant":  # conversion, zero point and scale
+                weight = weight.input_value(0).get_node()
+            integer = weight.get_element_type() in (openvino.Type.i8, openvino.Type.u8)
+            total += int(np.prod(weight.get_output_shape(0))) if integer else 0
+    return total
 
 
 def test_weights_are_rounded_per_output_channel_of_the_convolution_with_its_norm_folded_in() -> None:
@@ -102,12 +115,14 @@ def test_a_layer_that_is_excluded_stays_in_floating_point_under_both_runtimes() 
         assert any(np.prod(array.shape) == weights[name].numel() for array in made.model.weights())
 
 
-def test_int8_weights_of_convolutions_are_within_half_a_step_of_the_model() -> None:
-    model = FAMILIES["resnet"]()
+@pytest.mark.parametrize("name", ["resnet", "mobilenet_v1", "regnet"])
+def test_all_convolutions_are_stored_in_int8_weights_that_change_logits_little(name: str) -> None:
+    model = FAMILIES[name]()
     before, weights = answer(model), convolution_weights(model)
     made = apply_step(bundle(model), Quantize(bits=8, format="int8_weight", backend="openvino"))
     assert stored_int8(made.model) == sum(weight.numel() for weight in weights.values())
-    assert (answer(made.model) - before).abs().max() < 0.1 * before.std()
+    if name == "resnet":  # bf16, in which OpenVINO computes here, changes those of deep random networks more
+        assert (answer(made.model) - before).abs().max() < 0.1 * before.std()
 
 
 @pytest.mark.parametrize("fields", [{"bits": 8}, {"bits": 4, "backend": "openvino"}, {"bits": 4, "backend": "torch"}])
@@ -149,8 +164,8 @@ def test_what_stays_in_8_bits_between_convolutions_is_fed_by_chosen_ones() -> No
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_a_model_in_half_precision_takes_pixels_in_fp32(name: str, dtype: Any) -> None:
     model = FAMILIES[name]()
-    before = answer(model)
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+    with torch.no_grad():
+        expected = copy.deepcopy(model).to(kind)(pixel_values=pixels().to(kind)).logits.float()
     made = apply_step(bundle(model), Cast(dtype=dtype))
-    after = answer(made.model)
-    assert after.isfinite().all() and not torch.equal(after, before)
-    assert (after - before).abs().max() < (0.2 if dtype == "bf16" else 0.05) * before.std().clamp(min=0.05)
+    assert torch.equal(answer(made.model), expected) and expected.isfinite().all()

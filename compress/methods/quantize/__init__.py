@@ -24,7 +24,8 @@ from compress.methods.quantize.graphs import STATIC, embeds_in_floating_point, i
 from compress.methods.quantize.refusals import as_one, refusals, without_linear_layers
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
-from compress.model.layers import Experts, convolutions, matrix, stacked_experts, weight_layers
+from compress.model.convolutions import convolutions
+from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
 from compress.model.packing import backend_of, grouped
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import index_by_expert, stack

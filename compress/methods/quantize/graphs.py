@@ -7,7 +7,8 @@ from compress.base.config import InputError
 from compress.data.tasks import task_of
 from compress.methods.calibrate import batches
 from compress.model.bundle import Bundle
-from compress.model.layers import CONVOLUTIONS, WeightLayer
+from compress.model.convolutions import CONVOLUTIONS
+from compress.model.layers import WeightLayer
 from compress.model.runtimes.calibrated import quantize_calibrated
 from compress.model.runtimes.check import checked, checked_with_cache
 from compress.model.runtimes.onnx import quantize_graph

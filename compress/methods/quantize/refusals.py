@@ -9,10 +9,13 @@ from torch import nn
 
 from compress.base.config import InputError
 from compress.base.device import DeviceKind
-from compress.model.layers import Experts, convolutions, matrix, weight_layers
+from compress.model.convolutions import convolutions, is_depthwise
+from compress.model.layers import Experts, matrix, weight_layers
 from compress.model.packing import backend_of, grouped
 from compress.spec.formats import ROWS, Row
 from compress.spec.steps import Quantize
+
+DEPTHWISE = "nncf quantizes no depthwise convolution for CPUs; backend onnxruntime does"
 
 
 def refusals(
@@ -22,9 +25,11 @@ def refusals(
     experts: Mapping[str, Experts] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return the reasons why some chosen layers and experts do not support a format. Raises InputError if none does."""
-    if entry["backend"] == "onnxruntime" or entry["format"] == "int8_static":
+    if entry["backend"] == "onnxruntime":
         return {}
-    if entry["backend"] == "openvino":
+    if entry["format"] == "int8_static":
+        reasons = {name: DEPTHWISE if is_depthwise(module) else None for name, module in chosen.items()}
+    elif entry["backend"] == "openvino":
         size = entry.get("group_size", 0)
         reasons = {name: _openvino_refusal(matrix(module).shape[1], size) for name, module in chosen.items() if size}
     else:
