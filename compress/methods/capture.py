@@ -23,6 +23,7 @@ from torch import nn
 
 from compress.methods.calibrate import batches
 from compress.model.bundle import Bundle
+from compress.model.convolutions import patches
 from compress.spec.steps import Sample
 
 Batch = Mapping[str, torch.Tensor]
@@ -30,7 +31,7 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass
 class Inputs:
-    """Sums over the rows x [in] that entered a layer, without padding."""
+    """Sums over the rows x [in] that entered a layer, without padding; of a convolution, over its patches."""
 
     gram: torch.Tensor
     """[in, in], float32: the sum of x x^T, the layer's Hessian for squared errors of its outputs (up to a factor)."""
@@ -122,7 +123,7 @@ def capture(
     mask: torch.Tensor | None = None
 
     def record(name: str, given: torch.Tensor) -> None:
-        sums.add(name, given, mask)
+        sums.add(name, patches(model.get_submodule(name), given), mask)
         waiting.discard(name)
         if not waiting:
             raise _Enough
