@@ -117,6 +117,7 @@ def load_model(
     from safetensors import SafetensorError
 
     from compress.data.empty import auto_class
+    from compress.data.precision import takes_any_precision
 
     quiet_when_piped()
     workload = source.workload
@@ -152,7 +153,7 @@ def load_model(
             f"{place}: has no weights for {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}, which would be "
             f"random; expected a model trained for {workload.task}"
         )
-    return model.to(device or "cpu").eval(), processor
+    return takes_any_precision(model.to(device or "cpu").eval()), processor
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ calibration. Sensitive layers are candidates for `overrides` and `exclude`.
 
 import copy
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,11 +29,13 @@ from compress.methods.calibrate import batches
 from compress.methods.capture import remembered
 from compress.model.architectures import layers_of
 from compress.model.bundle import Bundle, matches
+from compress.model.convolutions import convolutions, factorable
 from compress.model.layers import weight_layers
 from compress.model.outputs import logits_of
 from compress.records.stats import Estimate
+from compress.spec.formats import ROWS
 from compress.spec.recipe import Recipe
-from compress.spec.steps import Layers, Prune, Sample
+from compress.spec.steps import Layers, LowRank, Prune, Quantize, Sample
 
 EXAMPLES = 256
 Losses = tuple[torch.Tensor, torch.Tensor]
@@ -153,7 +155,20 @@ def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
                 if matches(name, part):
                     yield part, name
         else:
-            yield from ((part, name) for name, _ in weight_layers(bundle.model, part))
+            convolved = _convolutions(bundle.model, part)
+            chosen = {**dict(weight_layers(bundle.model, part, convolved)), **convolved}
+            yield from ((part, name) for name, _ in bundle.model.named_modules() if name in chosen)
+
+
+def _convolutions(model: Any, part: Any) -> Mapping[str, Any]:
+    """Return the convolutions that a part of a step changes one by one."""
+    if isinstance(part, LowRank):
+        return factorable(model, part)
+    takes = isinstance(part, Quantize) and any(
+        row.convolutions and row.format == part.wanted_format and part.wanted_backend in ("auto", row.backend)
+        for row in ROWS
+    )
+    return convolutions(model, part) if takes else {}
 
 
 def _refuse_without_labels(task: Task) -> None:

@@ -24,6 +24,7 @@ from torch import nn
 
 from compress.methods.calibrate import batches
 from compress.model.bundle import Bundle
+from compress.model.convolutions import patches
 from compress.spec.steps import Sample
 
 Batch = Mapping[str, torch.Tensor]
@@ -33,7 +34,7 @@ CROSS = re.compile(r"\.(EncDecAttention\.[kv]|encoder_attn\.[kv]_proj)(\.|$)")
 
 @dataclass
 class Inputs:
-    """Sums over the rows x [in] that entered a layer, without padding."""
+    """Sums over the rows x [in] that entered a layer, without padding; of a convolution, over its patches."""
 
     gram: torch.Tensor
     """[in, in], float32: the sum of x x^T, the layer's Hessian for squared errors of its outputs (up to a factor)."""
@@ -125,7 +126,7 @@ def capture(
     read: Batch = {}
 
     def record(name: str, given: torch.Tensor) -> None:
-        sums.add(name, given, mask_of(name, read))
+        sums.add(name, patches(model.get_submodule(name), given), mask_of(name, read))
         waiting.discard(name)
         if not waiting:
             raise _Enough

@@ -2,6 +2,7 @@
 
 import torch
 
+from compress.data.precision import takes_any_precision
 from compress.model.bundle import Bundle
 from compress.spec.steps import Cast
 
@@ -9,7 +10,7 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def cast(bundle: Bundle, config: Cast) -> Bundle:
-    """Return the bundle with every floating-point parameter in half precision.
+    """Return the bundle with every floating-point parameter in half precision; pixels and sound are converted to it.
 
     Buffers that are computed at loading (rotary frequencies) keep their type, as in `from_pretrained(dtype=...)`.
     """
@@ -22,4 +23,5 @@ def cast(bundle: Bundle, config: Cast) -> Bundle:
         model.get_submodule(owner)._buffers[key] = buffer
     if bundle.stream is not None:
         bundle.stream.dtype = DTYPES[config.dtype]
+    model = takes_any_precision(model)
     return bundle.changed(model, {"": {"dtype": config.dtype}})

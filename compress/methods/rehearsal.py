@@ -85,7 +85,6 @@ def _prune(bundle: Bundle, step: Prune) -> Known:
         return bundle  # its rows depend on the corpus; no other shape does
     if step.structure == "channels":
         prune_channels.check(bundle.model)
-        return None
     plain = step
     if step.cost != "parameters":  # the cost is measured in the real run; any fraction reveals a missing structure
         plain = step.model_copy(update={"cost": "parameters", "fraction": 0.5})

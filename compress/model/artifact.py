@@ -31,6 +31,7 @@ from compress.base.devices import torch_device
 from compress.base.files import put_in_place
 from compress.base.owners import beside
 from compress.data.empty import auto_class, empty_model
+from compress.data.precision import takes_any_precision
 from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
 from compress.model.manifest import INTEGERS, MANIFEST, Kind, Manifest, sealed, sha256, verify
@@ -107,7 +108,7 @@ def load(path: Path, device: Device = CPU, trust_remote_code: bool = False) -> t
     try:
         if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
             processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
-        return _read_model(path, manifest, device, trust_remote_code), processor, manifest
+        return takes_any_precision(_read_model(path, manifest, device, trust_remote_code)), processor, manifest
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # libraries raise anything on files of unknown origin

@@ -15,6 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.model.bundle import matches_any
+from compress.model.convolutions import CONVOLUTIONS, LowRankConvolution
 from compress.model.layers import Borrowing, LowRankLinear, WeightLayer
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import Stack
@@ -25,7 +26,6 @@ from compress.spec.steps import HEADS
 
 MANY = 1 / 3
 """A step that leaves more than this share of the parameters gets a note; parameters left by design do not count."""
-CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Entries = Mapping[str, Mapping[str, Any]]
 
 
@@ -65,7 +65,7 @@ def weights(model: Any) -> dict[str, Weight]:
         size = _count(module, leaf, parameter)
         entries[name] = Weight(size, kind, owner, layer, experts, id(parameter), _look(parameter))
     for name, module in modules.items():
-        if isinstance(module, LowRankLinear | Borrowing) and f"{name}.second.bias" in entries:
+        if isinstance(module, LowRankLinear | LowRankConvolution | Borrowing) and f"{name}.second.bias" in entries:
             entries[f"{name}.bias"] = entries.pop(f"{name}.second.bias")  # the dense layer's own
         if isinstance(module, GroupedLinear):
             entries |= _packed(name, module)
@@ -161,8 +161,8 @@ def _changed(before: Mapping[str, Weight], after: Mapping[str, Weight]) -> set[s
 
 def _in_graph(before: Mapping[str, Weight], layers: Entries) -> set[str]:
     """Return names of the parameters that an exported graph stores in another format, per its layers' entries."""
-    static = any(entry.get("format") == "int8_static" for entry in layers.values())
-    also = ("convolution", "embedding") if static else ()  # nncf quantizes them as well
+    by_nncf = any(e.get("format") == "int8_static" and e.get("backend") != "onnxruntime" for e in layers.values())
+    also = ("embedding",) if by_nncf else ()  # nncf quantizes them as well
     return {
         name
         for name, weight in before.items()

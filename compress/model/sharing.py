@@ -42,9 +42,18 @@ def put(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), key, module)
 
 
+def input_embeddings(model: Any) -> nn.Module | None:
+    """Return the model's input embedding; None for a model without one, for which transformers raises an error."""
+    try:
+        embeddings: nn.Module | None = getattr(model, "get_input_embeddings", lambda: None)()
+    except NotImplementedError:
+        return None
+    return embeddings
+
+
 def tied_embedding(model: Any, module: nn.Module) -> str | None:
     """Return the name of the input embedding if a layer's weight is tied to it, so that both change; else None."""
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    embeddings = input_embeddings(model)
     if embeddings is None or getattr(embeddings, "weight", None) is not module._parameters.get("weight", 0):
         return None
     return next(name for name, child in model.named_modules() if child is embeddings)

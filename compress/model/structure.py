@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from compress.base.config import InputError
 from compress.data.checkpoints.files import INDEX, read_json
 from compress.data.empty import auto_class
+from compress.model.convolutions import CONVOLUTIONS, Convolution, LowRankConvolution
 from compress.model.layers import Experts, stacked_experts
 from compress.model.manifest import Manifest
 from compress.model.packing import backend_of, settings_of
@@ -59,7 +60,8 @@ def check_tensors(file: Path, skeleton: nn.Module, manifest: Manifest) -> None:
     names = {"", *modules, *stacks, *halves}
     unknown = sorted((set(layers) - names) | (set(quantized) ^ set(packing.get("layers", {}))))
     unknown += [n for n, e in low_rank.items() if "borrows" in e and e["borrows"] not in low_rank]
-    unknown += [n for n in low_rank if not isinstance(modules.get(n), nn.Linear | Conv1D)]
+    kinds = {n: CONVOLUTIONS if "decomposition" in entry else nn.Linear | Conv1D for n, entry in low_rank.items()}
+    unknown += [n for n, kind in kinds.items() if not isinstance(modules.get(n), kind)]
     unknown += [
         f"{name}.{key}"
         for name, entry in layers.items()
@@ -147,16 +149,30 @@ def _expected(
     for name, entry in layers.items():
         if entry.get("kind") != "lowrank":
             continue
-        module, rank = skeleton.get_submodule(name), entry["rank"]
-        out, into = features(module, entry)
-        shapes: dict[str, Shape] = {"second.weight": (out, rank)}
-        shapes |= {} if "borrows" in entry else {"first.weight": (rank, into)}
-        shapes |= {} if module.bias is None else {"second.bias": (out,)}
+        module = skeleton.get_submodule(name)
+        shapes = _thin_convolutions(module, entry) if isinstance(module, CONVOLUTIONS) else _thin(module, entry)
         for key, shape in shapes.items():
             half = f"{name}.{key.partition('.')[0]}"
             if half not in quantized:
                 cut = layers.get(half, {}).get("shape") if key.endswith("weight") else None
                 yield f"{name}.{key}", tuple(cut or shape)
+
+
+def _thin(module: nn.Module, entry: Mapping[str, Any]) -> dict[str, Shape]:
+    """Return the shapes of a linear layer's two thin ones, after the cuts in the manifest."""
+    (out, into), rank = features(module, entry), entry["rank"]
+    shapes: dict[str, Shape] = {"second.weight": (out, rank)}
+    shapes |= {} if "borrows" in entry else {"first.weight": (rank, into)}
+    return shapes | ({} if module.bias is None else {"second.bias": (out,)})
+
+
+def _thin_convolutions(module: Convolution, entry: Mapping[str, Any]) -> dict[str, Shape]:
+    """Return the shapes of a convolution's two thin ones, after the cuts in the manifest."""
+    thin = LowRankConvolution.like(module, entry["rank"], entry["decomposition"], "meta")
+    out, into = (entry.get("shape") or module.weight.shape)[:2]
+    first, second = tuple(thin.first.weight.shape), tuple(thin.second.weight.shape)
+    shapes: dict[str, Shape] = {"second.weight": (out, *second[1:]), "first.weight": (first[0], into, *first[2:])}
+    return shapes | ({} if module.bias is None else {"second.bias": (out,)})
 
 
 def _cut(name: str, tensor: torch.Tensor, skeleton: nn.Module, layers: Entries) -> Shape:

@@ -38,6 +38,7 @@ NO_FOUR_BITS = (
     "or runtime eager"
 )
 """Why a cache of 4 bits is not offered under OpenVINO."""
+CALIBRATED = "int8 products, activation scales calibrated"
 DEVICES: tuple[DeviceKind, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of the package's own backend, torch: any rounding and scaling, no kernel."""
@@ -55,6 +56,8 @@ class Row:
     why: str
     with_cache: bool = False
     """Only for language models, whose graphs keep a cache; their first choice."""
+    convolutions: bool = False
+    """Whether convolutions get the format too, not linear layers alone."""
 
     @property
     def capability(self) -> "Capability":
@@ -67,7 +70,10 @@ ROWS: tuple[Row, ...] = (
     Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products on CPU, fastest with VNNI or AMX"),
     Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
     Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
-    Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products, activation scales calibrated"),
+    *(
+        Row("int8_static", "cpu", runtime, runtime, "real", CALIBRATED, convolutions=True)
+        for runtime in ("openvino", "onnxruntime")
+    ),
     Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, rounding fused by compile"),
     Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, but every product copies its weight: slow"),
     Row("fp8", "cuda", "torchao", "compile", "real", "fp8 (e4m3) tensor cores (Ada, Hopper, newer), one scale per row"),
@@ -94,7 +100,7 @@ ROWS: tuple[Row, ...] = (
         for form in GROUPED
     ),
     *(Row(form, "cpu", "torch", "openvino", "dequantized", IN_OPENVINO, True) for form in GROUPED),
-    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", IN_OPENVINO),
+    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", IN_OPENVINO, convolutions=True),
     Row("int4", "cpu", "openvino", "openvino", "dequantized", IN_OPENVINO),
 )
 

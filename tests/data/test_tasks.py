@@ -20,9 +20,11 @@ from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
 from compress.methods import apply_step
 from compress.model import runtimes
+from compress.model.skeleton import empty_copy
 from compress.spec.formats import BATCH_DEPENDENT, BITS, ROWS
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Cast, LowRank, Prune, Quantize, Step
+from tests.convolutions import FAMILIES
 from tests.helpers import assets, bert, sentences, tokenizer, trained_bert
 from tests.made_models import bundle
 
@@ -369,6 +371,15 @@ def test_an_image_model_of_another_size_and_rows_that_are_no_images_are_refused(
         task.prepare(
             datasets.Dataset.from_dict({"image": ["x"], "label": [0]}), image_processor(), workload, vit().config
         )
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet", "convnext", "resnet", "dinov2"])
+def test_an_image_size_that_the_model_is_not_bound_to_is_not_asked_for(name: str) -> None:
+    task, workload = task_of("image-classification"), own_workload("image-classification")
+    model = FAMILIES[name]()  # of 32 x 32 by its configuration, if that states a size
+    examples = task.prepare(images(), image_processor(64), workload, model.config)
+    for one in (model, empty_copy(model)):
+        assert task.check(one, image_processor(64), examples, workload) == []
 
 
 def test_a_table_may_name_image_files_beside_it(tmp_path: Path) -> None:

@@ -116,10 +116,14 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:distill": (STUDENT,),
     "bert:heads+distill+onnxruntime_int8": (HEADS, RECOVER, INT8),
     "resnet:channels": (Prune(structure="channels", fraction=0.5),),
+    "resnet:bf16": (Cast(),),
+    "resnet:onnxruntime_static": (Quantize(bits=8, format="int8_static", backend="onnxruntime"),),
+    "resnet:openvino_int8": (STATIC8,),
+    "bert:onnxruntime_static": (Quantize(bits=8, format="int8_static", backend="onnxruntime"),),
 }
 PLAIN = [
     "bert:dense", "bert:bf16", "bert:feed_forward", "bert:unstructured", "llama:dense", "llama:bf16", "llama:heads",
-    "gpt2:dense", "vit:dense", "vit:feed_forward", "bert:layers", "bert:fp16", "bert:distill",
+    "gpt2:dense", "vit:dense", "vit:feed_forward", "bert:layers", "bert:fp16", "bert:distill", "resnet:bf16",
 ]  # fmt: skip
 
 CHILD = """

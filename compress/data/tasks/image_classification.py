@@ -39,9 +39,22 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
     channels, size = getattr(model.config, "num_channels", None), getattr(model.config, "image_size", None)
     if channels is not None and shape[0] != channels:
         problems.append(f"takes {channels} channels, but its image processor gives {shape[0]}")
-    if isinstance(size, int) and shape[1:] != [size, size]:
+    if isinstance(size, int) and shape[1:] != [size, size] and (problems or not _takes(model, shape)):
         problems.append(f"takes images of {size} x {size}, but its image processor gives {shape[1]} x {shape[2]}")
     return problems
+
+
+def _takes(model: Any, shape: Sequence[int]) -> bool:
+    """Return whether a model runs on pictures of this shape: the `image_size` of convolutions binds to nothing."""
+    import torch
+
+    weight = next(model.parameters())
+    try:
+        with torch.no_grad():
+            model(pixel_values=torch.zeros(1, *shape, dtype=weight.dtype, device=weight.device))
+    except (ValueError, RuntimeError, AssertionError):
+        return False
+    return True
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
@@ -125,7 +138,7 @@ TASK = Task(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     headline=OperatingPoint(batch_size=8),
     first_recipe="vit_int8",
-    call='model(**processor(images, return_tensors="pt"))',
+    call='model(**processor(images, return_tensors="pt").to(model.dtype))',
     load_processor=load_processor,
     check=check,
     prepare=prepare,

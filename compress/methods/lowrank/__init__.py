@@ -9,6 +9,9 @@ With grouping, query, key and value are one weight [3 out, in], and B is compute
 
     [Wq; Wk; Wv] = [Aq; Ak; Av] @ B      pays below 3 out * in / (3 out + in)
 
+A convolution is read as a matrix (`compress.model.convolutions`), and its two factors become two convolutions. Grouped
+and depthwise ones stay dense, as does one that would save nothing.
+
 Ranks that follow from a budget or a spectrum are multiples of 16, or of a smaller power of two for small ranks. Tensor
 cores and vector units are slow with odd widths, and low-bit products need multiples of 8 or 16.
 """
@@ -28,14 +31,15 @@ from compress.methods.lowrank import weighting
 from compress.methods.lowrank.factors import aligned, break_even, cut, rank_of_energy, singular_values, split
 from compress.methods.lowrank.weighting import Weighting
 from compress.model.architectures import projections
-from compress.model.bundle import Bundle
+from compress.model.bundle import Bundle, matches
+from compress.model.convolutions import CONVOLUTIONS, Convolution, LowRankConvolution, as_matrix, factorable
 from compress.model.layers import Borrowing, LowRankLinear, matrix, weight_layers
 from compress.model.sharing import swap, tied_problem
 from compress.spec.steps import LowRank
 
 
 def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
-    """Return the bundle with every chosen linear layer replaced by two thin ones.
+    """Return the bundle with every chosen linear layer and convolution replaced by two thin ones.
 
     Raises InputError, before anything changes, for a rank that saves nothing and for a tied weight.
     """
@@ -50,13 +54,13 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
         if name != group[0]:
             return {"borrows": group[0]}
         modules = [chosen[member] for member in group]
-        weight = torch.cat([matrix(module) for module in modules])  # [out, in]
+        weight = torch.cat([read(module, config) for module in modules])  # [out, in]
         limit = break_even(*weight.shape)
         weighted = weigh(group, inputs)
         factors = split(weighted.applied(weight))
         rank = shared[name] if shared else _rank(config, weight, factors[1])
         if rank < limit:
-            _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
+            _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)), config)
         return {"rank": rank, "limit": limit}
 
     step = f"lowrank weighting {config.weighting}"
@@ -70,6 +74,8 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
             dense.append(f"{first} (rank {rank}, saves below {limit:.1f})")
             continue
         layers[first] = {"kind": "lowrank", "rank": rank}
+        if isinstance(chosen[first], CONVOLUTIONS):
+            layers[first]["decomposition"] = config.decomposition
         layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": first} for name in others}
     if not layers:
         raise InputError(
@@ -79,14 +85,28 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     plain = config.weighting == "plain"
     by = "" if plain else f", {config.weighting} from {drawn(bundle, step, config.sample)} examples"
     notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}{by}"]
+    if left_out := [name for name in _convolutions_left(bundle.model, config) if name not in chosen]:
+        notes.append(
+            f"lowrank: {len(left_out)} convolutions stay dense, first {left_out[0]}: they are grouped or depthwise, or "
+            "save nothing at this rank"
+        )
     if dense:
         notes.append(f"lowrank: {len(dense)} layers stay dense, as their rank saves nothing: {', '.join(dense[:3])}")
     return bundle.changed(bundle.model, layers, *notes)
 
 
+def _convolutions_left(model: nn.Module, config: LowRank) -> list[str]:
+    """Return the convolutions that the step chooses by name, and that are still convolutions after it."""
+    thin = {id(half) for m in model.modules() if isinstance(m, LowRankConvolution) for half in m.children()}
+    layers = ((name, m) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS) and id(m) not in thin)
+    return [name for name, _ in layers if matches(name, config)]
+
+
 def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], list[Group]]":
     """Return the chosen layers by name, and their groups. Raises InputError if a rank saves nothing."""
-    chosen = dict(weight_layers(model, config))
+    convolved = {n: m for n, m in factorable(model, config).items() if _saves(m, config)}
+    found = {**dict(weight_layers(model, config, convolved)), **convolved}
+    chosen = {name: found[name] for name, _ in model.named_modules() if name in found}  # in order: blocks see changes
     groups = groups_of(model, config, chosen)
     problems = [p for group in groups for p in _problems(group, chosen, model, config)]
     if problems:
@@ -99,14 +119,29 @@ def rehearse(model: nn.Module, config: LowRank) -> bool:
     chosen, groups = choose(model, config)
     for group in groups:
         modules = [chosen[name] for name in group]
-        rows, columns = sum(matrix(module).shape[0] for module in modules), matrix(modules[0]).shape[1]
+        rows = sum(read(module, config).shape[0] for module in modules)
+        columns = read(modules[0], config).shape[1]
         kept = config.kept_parameters or 0.5  # for energy: any rank will do, the real one depends on the weights
         rank = config.rank or max(1, aligned(int(kept * break_even(rows, columns))))
         if rank < break_even(rows, columns):
             dtype = matrix(modules[0]).dtype
             left = torch.empty(rows, rank, dtype=dtype, device="meta")
-            _put(model, group, modules, (left, torch.empty(rank, columns, dtype=dtype, device="meta")))
+            right = torch.empty(rank, columns, dtype=dtype, device="meta")
+            _put(model, group, modules, (left, right), config)
     return config.energy is None and config.allocation == "uniform"
+
+
+def read(module: nn.Module, config: LowRank) -> torch.Tensor:
+    """Return a layer's weight as the matrix that becomes a product of two."""
+    return as_matrix(module, config.decomposition) if isinstance(module, CONVOLUTIONS) else matrix(module)
+
+
+def _saves(module: Convolution, config: LowRank) -> bool:
+    """Return whether a convolution can have the rank that the settings ask for, and saves parameters at it."""
+    limit = break_even(*read(module, config).shape)
+    if config.rank is not None:
+        return config.rank < limit
+    return config.kept_parameters is None or int(config.kept_parameters * limit) >= 1
 
 
 Group = tuple[str, ...]
@@ -139,7 +174,7 @@ def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Modul
     statistics = walk(bundle, f"lowrank weighting {config.weighting}", config.sample, chosen)
     for name, inputs in track(statistics, "ranks", len(chosen)):
         weighted = Weighting() if inputs is None else weighting.whitened(inputs)
-        weight = matrix(chosen[name])
+        weight = read(chosen[name], config)
         losses = singular_values(weighted.applied(weight)).square() * sensitivities[name]
         spectra[name] = (losses, tuple(weight.shape))
     return share(spectra, config.kept_parameters)
@@ -184,8 +219,8 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
 
 def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
     """Return why this group cannot be factorized as configured: at most one sentence."""
-    name, in_features = group[0], matrix(chosen[group[0]]).shape[1]
-    out_features = sum(matrix(chosen[member]).shape[0] for member in group)
+    name, in_features = group[0], read(chosen[group[0]], config).shape[1]
+    out_features = sum(read(chosen[member], config).shape[0] for member in group)
     limit = break_even(out_features, in_features)
     if tied := tied_problem(model, chosen[name], name, "lowrank"):
         return [tied]
@@ -204,10 +239,17 @@ def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, c
 
 
 def _put(
-    model: nn.Module, group: Group, modules: Sequence[nn.Module], factors: tuple[torch.Tensor, torch.Tensor]
+    model: nn.Module,
+    group: Group,
+    modules: Sequence[nn.Module],
+    factors: tuple[torch.Tensor, torch.Tensor],
+    config: LowRank,
 ) -> None:
     """Replace a group's layers by low-rank ones; the first one holds the shared factor."""
     left, right = factors  # [rows of all layers, r], [r, in]
+    if isinstance(modules[0], CONVOLUTIONS):
+        swap(model, group[0], LowRankConvolution.of(modules[0], left, right, config.decomposition))
+        return
     parts = left.split([matrix(module).shape[0] for module in modules])
     lender = _thin(modules[0], parts[0], right)
     swap(model, group[0], lender)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from compress.methods.capture import Inputs
+from compress.model.convolutions import CONVOLUTIONS
 from compress.model.layers import matrix, output_dim
 
 ALPHA = 0.5  # ASVD's exponent
@@ -97,7 +98,8 @@ def output_sensitivities(modules: Mapping[str, nn.Module], batches: Iterable[int
 
         def watch(_module: nn.Module, _given: object, output: torch.Tensor, name: str = name) -> None:
             def add(gradient: torch.Tensor) -> None:
-                totals[name] += float(gradient.double().square().sum()) / gradient.shape[-1]
+                width = gradient.shape[1 if isinstance(_module, CONVOLUTIONS) else -1]
+                totals[name] += float(gradient.double().square().sum()) / width
 
             if output.requires_grad:
                 output.register_hook(add)
@@ -119,5 +121,6 @@ def squared_gradients(modules: Mapping[str, nn.Module], batches: Iterable[int]) 
         for name, module in modules.items():
             gradient = module.weight.grad
             if isinstance(gradient, torch.Tensor):
-                totals[name] += gradient.double().square().sum(1 - output_dim(module))
+                rows = gradient if output_dim(module) == 0 else gradient.T
+                totals[name] += rows.double().flatten(1).square().sum(1)
     return totals

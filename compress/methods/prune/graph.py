@@ -75,7 +75,7 @@ def trace(model: Any) -> Any:
 
 
 def example_inputs(model: Any) -> dict[str, Any]:
-    """Return one small synthetic input: tokens, or an image of the model's own resolution."""
+    """Return one small synthetic input: tokens, or an image of the model's own resolution (224 if it has none)."""
     config, device = model.config, next(model.parameters()).device
     if model.main_input_name == "pixel_values":
         size = getattr(config, "image_size", 224)

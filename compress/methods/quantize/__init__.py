@@ -7,7 +7,6 @@ changes the exported graph (`compress.model.runtimes.onnx`, `compress.model.runt
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,24 +14,23 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
-from compress.base.device import DeviceKind
 from compress.base.devices import capability, device_of
 from compress.data.tasks import task_of
 from compress.methods.calibrate import drawn
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
 from compress.methods.quantize import rounding
-from compress.methods.quantize.graphs import STATIC, embeds_in_floating_point, in_openvino
+from compress.methods.quantize.graphs import STATIC, embeds_in_floating_point, in_onnxruntime, in_openvino
+from compress.methods.quantize.refusals import as_one, refusals, without_linear_layers
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
+from compress.model.convolutions import convolutions
 from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
 from compress.model.packing import backend_of, grouped
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.packing.tied import embeds_plainly, tie
-from compress.model.runtimes.check import checked
-from compress.model.runtimes.onnx import quantize_graph
-from compress.model.sharing import swap, tied_embedding, tied_problem
+from compress.model.sharing import input_embeddings, swap, tied_embedding, tied_problem
 from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
 from compress.spec.steps import Quantize, Sample
 
@@ -50,7 +48,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     if row.backend == "onnxruntime":
         if config.scaling == "smoothquant":
             _smooth(bundle, config, chosen)
-        model = quantize_graph(checked(bundle, "onnxruntime"), set(chosen), config.per_channel)
+        model = in_onnxruntime(bundle, set(chosen), entry, config)
     elif row.backend == "openvino":
         refused = refusals(chosen, entry, device_of(bundle.device).kind)
         model = in_openvino(bundle, set(chosen) - set(refused), entry, config)
@@ -82,13 +80,16 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 
 
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
-    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts.
+    """Return the chosen linear layers and, if the format takes them, convolutions, and the chosen stacks of experts.
 
     Raises InputError for a head that is tied to the input embedding, unless both can have the same integers, or a graph
     holds the two apart.
     """
+    if problem := without_linear_layers(model, config, row):
+        raise InputError(problem)
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
-    chosen = dict(weight_layers(model, config, experts))
+    convolved = convolutions(model, config) if row.convolutions else {}
+    chosen = {**dict(weight_layers(model, config, {**experts, **convolved})), **convolved}
     if not _may_be_tied(model, row):
         tied = [tied_problem(model, module, name, "quantize") for name, module in chosen.items()]
         if problems := [problem for problem in tied if problem is not None]:
@@ -99,44 +100,13 @@ def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.
 def _may_be_tied(model: Any, row: Row) -> bool:
     """Return whether a head that is tied to the input embedding can have this format."""
     if row.backend == "torch":
-        return embeds_plainly(getattr(model, "get_input_embeddings", lambda: None)())
+        return embeds_plainly(input_embeddings(model))
     return row.runtime in GRAPH_RUNTIMES
 
 
 def _tied(model: Any, chosen: Mapping[str, nn.Module]) -> dict[str, str]:
     """Return the input embedding's name for every chosen layer that is tied to it."""
     return {name: owner for name, layer in chosen.items() if (owner := tied_embedding(model, layer))}
-
-
-def refusals(
-    chosen: Mapping[str, nn.Module],
-    entry: Mapping[str, Any],
-    kind: DeviceKind,
-    experts: Mapping[str, Experts] = MappingProxyType({}),
-) -> dict[str, str]:
-    """Return the reasons why some chosen layers and experts do not support a format. Raises InputError if none does."""
-    if entry["backend"] == "onnxruntime" or entry["format"] == "int8_static":
-        return {}
-    if entry["backend"] == "openvino":
-        size = entry.get("group_size", 0)
-        reasons = {name: _openvino_refusal(matrix(module).shape[1], size) for name, module in chosen.items() if size}
-    else:
-        backend = backend_of(str(entry["backend"]))
-        shapes = {name: _shape_of(module) for name, module in chosen.items()}
-        shapes |= {name: _as_one(stacked.matrices[0]) for name, stacked in experts.items()}
-        reasons = {name: backend.refuse(shape, entry, kind) for name, shape in shapes.items()}
-    refused = {name: reason for name, reason in reasons.items() if reason is not None}
-    if len(refused) == len(chosen) + len(experts):
-        name, reason = next(iter(refused.items()))
-        raise InputError(f"quantize {entry['format']}: no layer supports it; {name}: {reason}")
-    return refused
-
-
-def _openvino_refusal(columns: int, size: int) -> str | None:
-    """Return why OpenVINO cannot group this number of inputs; None if it can."""
-    if columns == size:  # OpenVINO 2026.4 cannot open such a graph
-        return f"its {columns} inputs are a single group of {size}; OpenVINO needs two or more"
-    return grouped.indivisible(columns, size)
 
 
 def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str) -> Row:
@@ -172,13 +142,12 @@ def _exports(model: nn.Module, config: Quantize) -> bool:
 def _settings(config: Quantize, row: Row) -> dict[str, Any]:
     """Return the fields of the configuration that this format uses."""
     smooth = {"scaling": "smoothquant", "smoothing": config.smoothing} if config.scaling == "smoothquant" else {}
-    if row.backend == "onnxruntime":
-        return {"per_channel": config.per_channel, **smooth}
+    by_channel = {"per_channel": config.per_channel} if row.backend == "onnxruntime" else {}
     if row.format == "int8":
-        return smooth
+        return {**by_channel, **smooth}
     if row.format == "int8_static":
         names = ("calibration_examples", "calibration_length", "calibration_seed")
-        return {name: value for name in names if (value := getattr(config, name)) is not None}
+        return {**by_channel, **{name: value for name in names if (value := getattr(config, name)) is not None}}
     if row.format == "llm_int8":
         return {"threshold": config.threshold}
     if row.backend == "torch":
@@ -226,7 +195,7 @@ def _quantize_layers(
 
     def change_experts(name: str, _inputs: Inputs | None) -> dict[str, Any]:
         stacked = experts[name]
-        layers = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
+        layers = [_rounded(as_one(weight), None, entry) for weight in stacked.matrices]
         swap(bundle.model, name, stack(layers, stacked.matrices.dtype, stacked.transposed))
         return {"backend": entry["backend"]}
 
@@ -241,13 +210,6 @@ def _quantize_layers(
 def _is_plain(entry: Mapping[str, Any]) -> bool:
     """Return whether weights are rounded to nearest without scaling."""
     return bool(entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none")
-
-
-def _as_one(weight: torch.Tensor) -> nn.Linear:
-    """Return a linear layer with this weight [out, in]."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight.contiguous())
-    return linear
 
 
 def _calibration(config: Quantize) -> tuple[str, Sample | None]:
@@ -279,12 +241,6 @@ def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any])
     else:
         result = rounding.nearest(weight, grid)
     return grouped.build(linear, entry, result.ints, result.scale, result.zero, scale)
-
-
-def _shape_of(module: nn.Module) -> nn.Linear:
-    """Return an empty linear layer of the same shape and dtype."""
-    rows, columns = matrix(module).shape
-    return nn.Linear(columns, rows, device="meta", dtype=matrix(module).dtype)
 
 
 def _as_linear(module: nn.Module) -> nn.Linear:

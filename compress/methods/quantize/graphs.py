@@ -1,4 +1,4 @@
-"""Graphs in OpenVINO's formats: with a cache for language models, without one for all others."""
+"""Graphs in low-bit formats: under onnxruntime, and under OpenVINO with a cache for language models."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,8 +7,11 @@ from compress.base.config import InputError
 from compress.data.tasks import task_of
 from compress.methods.calibrate import batches
 from compress.model.bundle import Bundle
+from compress.model.convolutions import CONVOLUTIONS
 from compress.model.layers import WeightLayer
+from compress.model.runtimes.calibrated import quantize_calibrated
 from compress.model.runtimes.check import checked, checked_with_cache
+from compress.model.runtimes.onnx import quantize_graph
 from compress.spec.steps import Quantize
 
 STATIC = "quantize int8_static"
@@ -16,11 +19,20 @@ STATIC = "quantize int8_static"
 NO_STATIC = f"{STATIC}: the activations of a language model with a cache are not calibrated; use format int8_weight"
 
 
+def in_onnxruntime(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any], config: Quantize) -> Any:
+    """Return the bundle's model as a graph in which these layers are int8, with dynamic or calibrated scales."""
+    graph = checked(bundle, "onnxruntime")
+    if entry["format"] != "int8_static":
+        return quantize_graph(graph, layers, config.per_channel)
+    examples = list(batches(bundle, STATIC, config.sample, batch_size=1))
+    return quantize_calibrated(graph, layers, config.per_channel, examples)
+
+
 def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any], config: Quantize) -> Any:
     """Return the bundle's model as a graph in which these layers have the entry's format."""
     from compress.model.runtimes import nncf_graphs, openvino, stateful, stateful_export
 
-    others = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)} - set(layers)
+    others = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer | CONVOLUTIONS)} - set(layers)
     with_cache = task_of(bundle.task).continues
     if entry["format"] == "int8_static":
         if with_cache:

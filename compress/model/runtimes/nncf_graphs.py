@@ -27,7 +27,7 @@ def quantize_static(
 
     A CPU without VNNI adds products in 16 bits, which saturate: there weights get 7 bits.
 
-    These `layers`, convolutions and embeddings become int8. The `others` stay in floating point, and so do the products
+    These `layers` and embeddings become int8. The `others` stay in floating point, and so do the products
     inside attention: with int8 scores, OpenVINO 2026.4 computes wrong outputs for texts with as many tokens as a head
     is wide.
     """
@@ -75,7 +75,7 @@ def quantize_weights(
         four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
         graph = nncf.compress_weights(
             openvino.Core().read_model(str(model.path)),
-            ignored_scope=nncf.IgnoredScope(names=list(ignored), types=["Gather", "Convolution"], validate=False),
+            ignored_scope=nncf.IgnoredScope(names=list(ignored), types=["Gather"], validate=False),
             **(four if bits == 4 else {"mode": nncf.CompressWeightsMode.INT8_ASYM}),
         )
         return saved(graph, model.config, opened)
@@ -88,7 +88,7 @@ def names_of(model: OnnxModel, layers: Collection[str], others: Collection[str])
     """
     import onnx
 
-    nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
+    nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm", "Conv")]
     if not any(layer_of(n) in layers for n in nodes):
         raise InputError(NO_PRODUCT)
     dense = [n.name for n in nodes if layer_of(n) in others]

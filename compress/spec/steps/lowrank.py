@@ -8,7 +8,7 @@ from compress.spec.steps.layers import Calibrated, Fraction
 
 
 class LowRank(Calibrated):
-    """Replace a weight by the product of two thin matrices (truncated SVD)."""
+    """Replace a weight by the product of two thin matrices (truncated SVD), a convolution by two thin ones."""
 
     method: Literal["lowrank"] = "lowrank"
     rank: Annotated[int, Field(ge=1, le=10**6)] | None = None
@@ -22,6 +22,9 @@ class LowRank(Calibrated):
     grouped: bool = False
     """Factorise query, key and value of an attention as one weight: they share the thin matrix at the input, which is
     stored and multiplied once."""
+    decomposition: Literal["channel", "spatial"] = "channel"
+    """Thin convolutions in place of one of k x k: k x k and 1 x 1 (channel, arXiv:1505.06798), or k x 1 and 1 x k
+    (spatial, arXiv:1405.3866)."""
     allocation: Literal["uniform", "shared"] = "uniform"
     """Keep the same fraction in every layer, or share one budget of parameters: layers that lose most get most."""
     weighting: Literal["plain", "activation", "whitened", "fisher"] = "plain"
@@ -45,6 +48,11 @@ class LowRank(Calibrated):
             raise ValueError("allocation shared divides a budget of parameters; set parameters, not rank or energy")
         if self.allocation == "shared" and self.weighting != "whitened":
             raise ValueError("allocation shared compares errors of outputs; set weighting: whitened")
+        if self.decomposition == "spatial" and self.weighting != "plain":
+            raise ValueError(
+                f"decomposition spatial minimises the error of the weights; set weighting plain, or decomposition "
+                f"channel; got weighting {self.weighting}"
+            )
         if self.allocation == "shared" and self.grouped:
             raise ValueError("allocation shared compares single layers; remove grouped")
         return self

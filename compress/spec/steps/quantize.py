@@ -42,7 +42,7 @@ class Quantize(Calibrated):
     double_quant: bool = False
     """Store the scales of nf4 and fp4 in 8 bits, 256 per block: 0.37 bits per weight less at group_size 64 (QLoRA)."""
     per_channel: bool = True
-    """Use one scale per output channel instead of one per tensor, in int8 under onnxruntime."""
+    """Use one scale per output channel instead of one per tensor, in int8 and int8_static under onnxruntime."""
     calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 300
     """Training examples for the activation scales of int8_static, and for gptq, awq and smoothquant."""
     threshold: Annotated[float, Field(ge=0, le=1e6)] = 6.0
