@@ -228,9 +228,9 @@ def test_training_and_distillation_decide_every_label_on_its_own() -> None:
 
 def test_shorter_texts_keep_all_of_their_labels() -> None:
     examples = [{"input_ids": [2, 5, 6, 7, 3], "labels": [0, 1, 2, 3, 4]}]
-    (cut,) = shortened(examples, 3, tokenizer(), per_token=False)
+    (cut,) = shortened(examples, 3, tokenizer(), TASK)
     assert cut == {"input_ids": [2, 5, 3], "labels": [0, 1, 2, 3, 4]}
-    (cut,) = shortened(examples, 3, tokenizer(), per_token=True)
+    (cut,) = shortened(examples, 3, tokenizer(), task_of("token-classification"))
     assert cut == {"input_ids": [2, 5, 3], "labels": [0, 1, 4]}
 
 
