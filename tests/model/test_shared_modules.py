@@ -228,8 +228,21 @@ def test_structures_of_layers_that_share_modules_are_refused(structure: Any) -> 
         assert torch.equal(made_models.logits(bundle.model), before)
 
 
-@pytest.mark.parametrize("structure", ["heads", "feed_forward", "layers"])
-def test_layers_of_albert_are_not_removed_by_guess(structure: Any) -> None:
-    importance = "influence" if structure == "layers" else "magnitude"
+def test_layers_of_albert_are_not_removed_by_guess() -> None:
     with pytest.raises(InputError, match="albert"):
-        apply_step(made_models.bundle(albert()), Prune(structure=structure, fraction=0.5, importance=importance))
+        apply_step(made_models.bundle(albert()), Prune(structure="layers", fraction=0.5, importance="influence"))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("structure", "output"), [("heads", "attention.dense"), ("feed_forward", "ffn_output")])
+def test_structures_of_albert_go_from_all_layers_that_share_them(structure: Any, output: str, groups: int) -> None:
+    """All runs of the one set of weights answer like those in which the same columns are zero."""
+    whole, bundle = albert(groups), made_models.bundle(albert(groups))
+    cut = apply_step(bundle, Prune(structure=structure, fraction=0.5)).model
+    for group in range(groups):
+        path = f"albert.encoder.albert_layer_groups.{group}.albert_layers.0.{output}"
+        before, after = (matrix(model.get_submodule(path)) for model in (whole, cut))
+        gone = [not any(torch.equal(column, kept) for kept in after.T) for column in before.T]
+        assert sum(gone) == before.shape[1] // 2 == after.shape[1]
+        before[:, torch.tensor(gone)] = 0
+    torch.testing.assert_close(made_models.logits(cut), made_models.logits(whole), atol=1e-5, rtol=1e-5)
