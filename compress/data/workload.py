@@ -166,7 +166,10 @@ class Workload(Config):
         own = (*((self.headline,) if self.headline else ()), *self.points)
         for point in (*own, *self.mapped):
             if point.phase is not None and not task.generates:
-                raise ValueError(f"phase {point.phase}: only language models ({names_where('generates')}) have phases")
+                raise ValueError(
+                    f"phase {point.phase}: only language models ({names_where('continues')}) have phases, and "
+                    f"encoder-decoders ({names_where('encodes')})"
+                )
             if point.natural is not None and not task.natural:
                 raise ValueError(
                     f"natural {point.natural}: only {names_where('natural')} has texts of their own lengths"
