@@ -42,26 +42,24 @@ def put(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), key, module)
 
 
-def input_embeddings(model: Any) -> nn.Module | None:
-    """Return the model's input embedding; None for a model without one, for which transformers raises an error."""
-    try:
-        embeddings: nn.Module | None = getattr(model, "get_input_embeddings", lambda: None)()
-    except NotImplementedError:
-        return None
-    return embeddings
+def tied_embeddings(model: nn.Module, layer: nn.Module) -> list[str]:
+    """Return the names of the embeddings whose weight is that of a linear layer; encoder and decoder may have one each.
 
-
-def tied_embedding(model: Any, module: nn.Module) -> str | None:
-    """Return the name of the input embedding if a layer's weight is tied to it, so that both change; else None."""
-    embeddings = input_embeddings(model)
-    if embeddings is None or getattr(embeddings, "weight", None) is not module._parameters.get("weight", 0):
-        return None
-    return next(name for name, child in model.named_modules() if child is embeddings)
+    The weight decides, not `get_input_embeddings`: transformers has none for some models.
+    """
+    weight = layer._parameters.get("weight")
+    return [
+        name
+        for name, module in model.named_modules()
+        if weight is not None
+        and module._parameters.get("weight") is weight
+        and not isinstance(module, nn.Linear | Conv1D)
+    ]
 
 
 def tied_problem(model: Any, module: nn.Module, name: str, step: str) -> str | None:
-    """Return why a step cannot replace a layer: its weight is also the input embedding's, which stays. Else None."""
-    if tied_embedding(model, module) is None:
+    """Return why a step cannot replace a layer: its weight is also an embedding's, which stays. Else None."""
+    if not tied_embeddings(model, module):
         return None
     return f"{name}: its weight is tied to the input embedding; exclude it from {step}"
 

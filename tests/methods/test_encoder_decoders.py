@@ -14,6 +14,7 @@ from compress.methods.calibrate import shortened
 from compress.methods.capture import capture, mask_of
 from compress.model import artifact
 from compress.model.bundle import Bundle
+from compress.model.sharing import tied_embeddings
 from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.task_runs import bundled
 from tests.translated import FAMILIES, encoder_decoder, pairs, tokenizer
@@ -108,3 +109,14 @@ def test_a_shorter_source_keeps_its_whole_target() -> None:
     equal = next(row for row in examples if len(row["labels"]) == len(row["input_ids"]))
     (cut,) = shortened([equal], 4, tokenizer(), TASK)
     assert len(cut["input_ids"]) == 4 and cut["labels"] == equal["labels"]
+
+
+def test_a_head_that_encoder_and_decoder_embed_with_is_not_quantized_apart_from_them() -> None:
+    """T5 has the head's weight in three embeddings: integers in one of them alone would untie the others."""
+    plain = bundle("t5")
+    names = tied_embeddings(plain.model, plain.model.lm_head)
+    assert names == ["shared", "encoder.embed_tokens", "decoder.embed_tokens"]
+    with pytest.raises(InputError, match="lm_head: its weight is tied to the input embedding; exclude it"):
+        apply_step(plain, Quantize(bits=8, backend="torch", group_size=32, exclude=()))
+    done = apply_step(plain, Prune(structure="unstructured", fraction=0.5, exclude=()))
+    assert {name: done.layers[name]["sparsity"] for name in names} == dict.fromkeys(names, 0.5)

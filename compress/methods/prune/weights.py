@@ -19,7 +19,7 @@ from compress.methods.compensate import BLOCK, Choose, compensated
 from compress.methods.layerwise import change_layers
 from compress.model.bundle import Bundle
 from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
-from compress.model.sharing import tied_embedding
+from compress.model.sharing import tied_embeddings
 from compress.spec.steps import Prune
 
 KEPT, OF = 2, 4
@@ -31,7 +31,7 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
     Raises InputError, before anything changes, if the pattern does not fit a layer.
     """
     chosen, experts = choose(bundle.model, config)
-    tied = {name: owner for name, module in chosen.items() if (owner := tied_embedding(bundle.model, module))}
+    tied = {name: owners for name, module in chosen.items() if (owners := tied_embeddings(bundle.model, module))}
 
     def change(name: str, inputs: Inputs | None) -> dict[str, Any]:
         weight = matrix(chosen[name])  # [out, in]
@@ -56,10 +56,10 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
     if config.pattern != "free":
         note += "; sparse tensor cores (CUDA, Ampere or newer) skip them in fp16 and bf16: add a cast step last"
     notes = [note]
-    for name, embedding in tied.items():
+    for name, embeddings in tied.items():
         if name in layers:
-            layers[embedding] = {"sparsity": layers[name]["sparsity"]}
-            notes.append(f"prune: {name} and {embedding} are tied and stay so: both have these zeros")
+            layers |= {each: {"sparsity": layers[name]["sparsity"]} for each in embeddings}
+            notes.append(f"prune: {name} and {', '.join(embeddings)} are tied and stay so: all have these zeros")
     if experts and config.importance != "magnitude":
         notes.append(
             f"prune: {len(experts)} stacks of experts are pruned by magnitude; {config.importance} is for linear layers"

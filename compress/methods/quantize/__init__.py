@@ -5,7 +5,7 @@ it. Weight formats replace linear layers one by one (`compress.model.packing`). 
 changes the exported graph (`compress.model.runtimes.onnx`, `compress.model.runtimes.openvino`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from compress.model.packing import backend_of, grouped
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.packing.tied import embeds_plainly, tie
-from compress.model.sharing import input_embeddings, swap, tied_embedding, tied_problem
+from compress.model.sharing import swap, tied_embeddings, tied_problem
 from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
 from compress.spec.steps import Quantize, Sample
 
@@ -59,8 +59,9 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         entry |= settings
     layers = {name: entry for name in (*chosen, *experts) if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
-    for name, embedding in tied.items():
+    for name, embeddings in tied.items():
         if name in layers:
+            embedding = ", ".join(embeddings)
             apart = row.backend == "onnxruntime" or (row.backend == "openvino" and embeds_in_floating_point(model))
             both = f"{name} and {embedding} are tied and stay so: both have these integers, stored once"
             each = f"{name} was tied to {embedding}; the graph stores both, {embedding} in floating point"
@@ -90,23 +91,22 @@ def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
     convolved = convolutions(model, config) if row.convolutions else {}
     chosen = {**dict(weight_layers(model, config, {**experts, **convolved})), **convolved}
-    if not _may_be_tied(model, row):
-        tied = [tied_problem(model, module, name, "quantize") for name, module in chosen.items()]
-        if problems := [problem for problem in tied if problem is not None]:
-            raise InputError(problems)
+    fixed = [name for name, embeddings in _tied(model, chosen).items() if not _may_be_tied(model, embeddings, row)]
+    if problems := [problem for name in fixed if (problem := tied_problem(model, chosen[name], name, "quantize"))]:
+        raise InputError(problems)
     return chosen, experts
 
 
-def _may_be_tied(model: Any, row: Row) -> bool:
-    """Return whether a head that is tied to the input embedding can have this format."""
+def _may_be_tied(model: nn.Module, embeddings: Sequence[str], row: Row) -> bool:
+    """Return whether a head that is tied to these embeddings can have this format."""
     if row.backend == "torch":
-        return embeds_plainly(input_embeddings(model))
+        return len(embeddings) == 1 and embeds_plainly(model.get_submodule(embeddings[0]))
     return row.runtime in GRAPH_RUNTIMES
 
 
-def _tied(model: Any, chosen: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Return the input embedding's name for every chosen layer that is tied to it."""
-    return {name: owner for name, layer in chosen.items() if (owner := tied_embedding(model, layer))}
+def _tied(model: nn.Module, chosen: Mapping[str, nn.Module]) -> dict[str, list[str]]:
+    """Return the embeddings' names for every chosen layer that is tied to some."""
+    return {name: owners for name, layer in chosen.items() if (owners := tied_embeddings(model, layer))}
 
 
 def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str) -> Row:
@@ -190,7 +190,7 @@ def _quantize_layers(
             made = backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry)
             swap(bundle.model, name, made)
             if name in tied and isinstance(made, GroupedLinear):
-                tie(bundle.model, name, made, tied[name])
+                tie(bundle.model, name, made, tied[name][0])
         return {"backend": entry["backend"]}
 
     def change_experts(name: str, _inputs: Inputs | None) -> dict[str, Any]:
