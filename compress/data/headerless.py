@@ -10,7 +10,7 @@ again in its column, or a number in a column of numbers.
 from collections.abc import Sequence
 from statistics import fmean
 
-from compress.data.tasks.task import Column
+from compress.data.tasks.columns import Column
 
 FEWEST_WORDS = 3
 """Words that a second text has on average."""

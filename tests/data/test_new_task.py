@@ -18,7 +18,9 @@ from compress.cli.questions import task_of_folder
 from compress.data import tasks, template
 from compress.data.dataset import Dataset
 from compress.data.tasks import TASKS, task_of, text_classification, texts
-from compress.data.tasks.task import LABEL, TEXT, Batch, Task, WorkloadView
+from compress.data.tasks.columns import LABEL, TEXT
+from compress.data.tasks.task import Batch, Task
+from compress.data.tasks.view import WorkloadView
 from compress.data.workload import Workload
 from compress.harness import engine
 from compress.harness import run as harness

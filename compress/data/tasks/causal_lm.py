@@ -23,7 +23,9 @@ from compress.data import positions
 from compress.data.point import NEW_TOKENS, OperatingPoint
 from compress.data.tasks import texts
 from compress.data.tasks.blocks import frame, packed
-from compress.data.tasks.task import IGNORED, TEXT, Batch, Outcomes, Task, WorkloadView
+from compress.data.tasks.columns import TEXT
+from compress.data.tasks.task import IGNORED, Batch, Outcomes, Task
+from compress.data.tasks.view import WorkloadView
 from compress.data.tasks.windows import in_parts, windows, windows_like
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.bad_rows import refuse
 from compress.data.tasks import causal_lm, continuations, texts
+from compress.data.tasks.columns import Column
 from compress.data.tasks.continuations import Encoded
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.multiple_choice import CONTEXT
-from compress.data.tasks.task import Column, Outcomes, WorkloadView, same
+from compress.data.tasks.task import Outcomes, same
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -16,7 +16,7 @@ from compress.base.config import InputError
 from compress.base.errors import as_input_error
 from compress.data import positions
 from compress.data.checkpoints.files import read_json
-from compress.data.tasks.task import WorkloadView
+from compress.data.tasks.view import WorkloadView
 
 FIELD = "generation_settings"
 """Field of a model's configuration that holds the settings."""

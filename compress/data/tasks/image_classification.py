@@ -10,8 +10,10 @@ from compress.data.formats import images
 from compress.data.point import OperatingPoint
 from compress.data.tasks import classes
 from compress.data.tasks import labels as class_labels
+from compress.data.tasks.columns import IMAGE, LABEL
 from compress.data.tasks.labels import require_column
-from compress.data.tasks.task import IMAGE, LABEL, Task, WorkloadView
+from compress.data.tasks.task import Task
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

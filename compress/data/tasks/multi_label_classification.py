@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from compress.base.bits import BITS, identity, masks
 from compress.data.tasks import label_sets, text_classification, texts
 from compress.data.tasks.class_names import class_names
-from compress.data.tasks.task import TEXT, TEXT_PAIR, Batch, Column, Outcomes, WorkloadView
+from compress.data.tasks.columns import TEXT, TEXT_PAIR, Column
+from compress.data.tasks.task import Batch, Outcomes
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.bad_rows import refuse
 from compress.data.tasks import causal_lm, classes, continuations, texts
+from compress.data.tasks.columns import Column
 from compress.data.tasks.continuations import Encoded
 from compress.data.tasks.labels import require_column
-from compress.data.tasks.task import Column, Outcomes, WorkloadView
+from compress.data.tasks.task import Outcomes
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from compress.base.config import InputError
 from compress.data.point import OperatingPoint
 from compress.data.tasks import overlap, spans, squad, text_classification, texts
+from compress.data.tasks.columns import Column
 from compress.data.tasks.question_windows import END, START, Windows, encode
 from compress.data.tasks.squad import Question
-from compress.data.tasks.task import IGNORED, Batch, Column, Task, WorkloadView
+from compress.data.tasks.task import IGNORED, Batch, Task
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

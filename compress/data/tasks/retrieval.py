@@ -14,8 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compress.data.tasks import search_tables, sentence_similarity, sentences, text_classification, texts
+from compress.data.tasks.columns import Column
 from compress.data.tasks.ranks import ndcg, recall, reciprocal_rank
-from compress.data.tasks.task import Column, Outcomes, Search, WorkloadView
+from compress.data.tasks.task import Outcomes, Search
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

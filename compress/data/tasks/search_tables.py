@@ -14,7 +14,8 @@ from compress.base.config import InputError
 from compress.data.bad_rows import BadRows, placed, refuse, shown
 from compress.data.spacing import spaced_rows
 from compress.data.tasks import numbers, sentences, text_classification, texts
-from compress.data.tasks.task import Table, WorkloadView
+from compress.data.tasks.task import Table
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -16,7 +16,9 @@ from compress.base.config import InputError
 from compress.data.bad_rows import refuse
 from compress.data.sentences.settings import encodes_texts
 from compress.data.tasks import numbers, sentences, text_classification, text_regression, texts
-from compress.data.tasks.task import TEXT, TEXT_PAIR, Column, Outcomes, Task, WorkloadView
+from compress.data.tasks.columns import TEXT, TEXT_PAIR, Column
+from compress.data.tasks.task import Outcomes, Task
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

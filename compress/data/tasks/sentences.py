@@ -10,7 +10,8 @@ from compress.base.config import InputError
 from compress.data.sentences import settings as sentence_settings
 from compress.data.sentences.settings import MODULES, Settings
 from compress.data.tasks import text_classification, texts
-from compress.data.tasks.task import Batch, Task, WorkloadView
+from compress.data.tasks.task import Batch, Task
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,11 @@ from compress.data.bad_rows import refuse, shown
 from compress.data.point import OperatingPoint
 from compress.data.tasks import causal_lm, decoding, text_scores, texts
 from compress.data.tasks.blocks import packed
+from compress.data.tasks.columns import Column
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.overlap import number
-from compress.data.tasks.task import IGNORED, Batch, Column, Outcomes, WorkloadView
+from compress.data.tasks.task import IGNORED, Batch, Outcomes
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

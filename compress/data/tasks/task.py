@@ -7,138 +7,21 @@ and transformers only inside functions, since commands that read results need on
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
-from compress.data.dataset import Dataset
-from compress.data.generation import Generation
 from compress.data.point import OperatingPoint
-from compress.data.sentences.settings import Stated
+from compress.data.tasks.columns import Column
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets
     import torch
 
 Batch = Mapping[str, "torch.Tensor"]
-Normalization = Literal["characters", "tokens", "none"]
 Outcomes = Mapping[str, Sequence[float]]
 USUAL_LENGTH = 128
 IGNORED = -100
 """Label that losses ignore."""
-
-
-class WorkloadView(Stated, Protocol):
-    """The part of a workload that tasks use."""
-
-    @property
-    def dataset(self) -> Dataset:
-        """Columns of the data."""
-
-    @property
-    def metric_name(self) -> str:
-        """The metric that judges the model."""
-
-    @property
-    def max_length(self) -> int:
-        """Longest input, in tokens."""
-
-    @property
-    def windows(self) -> Literal["blocks", "strided"]:
-        """Windows in which language modelling scores a text."""
-
-    @property
-    def stride(self) -> int | None:
-        """Tokens between two strided windows."""
-
-    @property
-    def normalization(self) -> "Normalization":
-        """Length by which log-likelihoods of choices are divided."""
-
-    @property
-    def for_training(self) -> bool:
-        """Whether the examples are for training and calibration."""
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, if the data has none."""
-
-    @property
-    def templates(self) -> tuple[str, ...] | None:
-        """Texts of a class, with {} for its name; None: the usual one."""
-
-    @property
-    def threshold(self) -> float:
-        """Sigmoid above which a label is predicted."""
-
-    @property
-    def doc_stride_tokens(self) -> int:
-        """Tokens of a context that neighbouring windows share."""
-
-    @property
-    def longest_answer(self) -> int:
-        """Longest answer to a question, in tokens."""
-
-    @property
-    def generation(self) -> Generation:
-        """Settings with which texts are generated."""
-
-    @property
-    def bleu_tokenizer(self) -> str:
-        """Tokenizer of sacrebleu's BLEU."""
-
-    @property
-    def null_threshold(self) -> float | None:
-        """Excess of the score of no answer from which none is given."""
-
-    @property
-    def headline_point(self) -> OperatingPoint:
-        """Operating point for verdicts."""
-
-    @property
-    def further_points(self) -> tuple[OperatingPoint, ...]:
-        """Further operating points."""
-
-    @property
-    def mapped_points(self) -> tuple[OperatingPoint, ...]:
-        """Points of a map, which may be longer than max_length."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column that the task reads: a field of `Dataset`."""
-
-    field: str
-    kind: Literal["text", "image", "label", "choices"]
-    names: tuple[str, ...]
-    """Usual names of this column, most likely first."""
-    optional: bool = False
-    described: str = ""
-    """Description in a question; unset: `the FIELD`."""
-
-    @property
-    def words(self) -> str:
-        """The column's description in a question."""
-        return self.described or f"the {self.field}"
-
-    def among(self, columns: Sequence[str]) -> str | None:
-        """Return the most likely of the data's columns; None if none has a usual name."""
-        return next((name for name in self.names if name in columns), None)
-
-
-TEXT = Column(
-    "text", "text", ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
-)
-TEXT_PAIR = Column(
-    "text_pair", "text", ("text_pair", "sentence2", "hypothesis", "question2", "context"), True, "a second text"
-)
-IMAGE = Column("image", "image", ("image", "img", "picture", "pixel_values", "file", "file_name", "path"))
-TOKENS = Column("text", "text", ("tokens", "words", "token", "word", "text"), described="the list of words")
-TAGS = Column(
-    "label",
-    "label",
-    ("ner_tags", "tags", "ner", "labels", "pos_tags", "upos", "chunk_tags", "label"),
-    described="the list of tags",
-)
-LABEL = Column("label", "label", ("label", "labels", "target", "class", "category", "sentiment"))
 
 
 def any_head(config: Mapping[str, Any]) -> bool:
@@ -318,7 +201,7 @@ class Task:
     """Whether `losses` teach a model its labels. If not, a student learns from its teacher alone, and `losses` are only
     for gradients."""
     settings: tuple[str, ...] = ()
-    """Fields of a workload that only this task and its like have, of those in `workload.OF_SOME_TASKS`."""
+    """Fields of a workload that only this task and its like have, of those in `scored.OF_SOME_TASKS`."""
     protocol: Callable[[WorkloadView], str] = unnamed
     """protocol(workload): how examples are scored, for readers of the metric; empty for a task with one way."""
 

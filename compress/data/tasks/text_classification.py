@@ -14,7 +14,9 @@ from compress.data.point import OperatingPoint
 from compress.data.tasks import classes, texts
 from compress.data.tasks import labels as class_labels
 from compress.data.tasks.blocks import packed
-from compress.data.tasks.task import LABEL, TEXT, TEXT_PAIR, Task, WorkloadView
+from compress.data.tasks.columns import LABEL, TEXT, TEXT_PAIR
+from compress.data.tasks.task import Task
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

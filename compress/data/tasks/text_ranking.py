@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.bad_rows import refuse, shown
 from compress.data.tasks import numbers, text_classification, text_regression, texts
+from compress.data.tasks.columns import Column
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.ranks import ndcg, reciprocal_rank
-from compress.data.tasks.task import Batch, Column, Outcomes, WorkloadView
+from compress.data.tasks.task import Batch, Outcomes
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compress.data.tasks import numbers, text_classification, texts
-from compress.data.tasks.task import TEXT, TEXT_PAIR, Batch, Column, Outcomes, WorkloadView
+from compress.data.tasks.columns import TEXT, TEXT_PAIR, Column
+from compress.data.tasks.task import Batch, Outcomes
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

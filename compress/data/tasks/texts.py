@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compress.base.config import InputError
 from compress.data import positions
 from compress.data.tasks.labels import require_column
-from compress.data.tasks.task import WorkloadView
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -19,9 +19,11 @@ from compress.base.config import InputError
 from compress.data.bad_rows import refuse, shown
 from compress.data.point import OperatingPoint
 from compress.data.tasks import classes, text_classification, texts
+from compress.data.tasks.columns import TAGS, TOKENS
 from compress.data.tasks.entities import OUTSIDE, counts, unlike_entities
 from compress.data.tasks.tagged_words import read
-from compress.data.tasks.task import IGNORED, TAGS, TOKENS, Batch, Task, WorkloadView
+from compress.data.tasks.task import IGNORED, Batch, Task
+from compress.data.tasks.view import WorkloadView
 
 if TYPE_CHECKING:
     import datasets

@@ -16,7 +16,8 @@ from compress.base.config import InputError
 from compress.data.tasks import image_classification
 from compress.data.tasks.class_names import class_names
 from compress.data.tasks.labels import NAME_THEM
-from compress.data.tasks.task import Task, WorkloadView
+from compress.data.tasks.task import Task
+from compress.data.tasks.view import WorkloadView
 from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, WITHOUT_TEXTS
 
 if TYPE_CHECKING:

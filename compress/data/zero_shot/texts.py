@@ -23,7 +23,7 @@ from compress.data.tasks import image_classification
 from compress.data.tasks import texts as tokenizers
 from compress.data.tasks.class_names import class_names as names_of
 from compress.data.tasks.labels import require_column, text_of
-from compress.data.tasks.task import WorkloadView
+from compress.data.tasks.view import WorkloadView
 from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, USUAL_TEMPLATES, WITHOUT_TEXTS
 
 if TYPE_CHECKING:
