@@ -43,7 +43,7 @@ def put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def tied_embeddings(model: nn.Module, layer: nn.Module) -> list[str]:
-    """Return the names of the embeddings whose weight is that of a linear layer; encoder and decoder may have one each.
+    """Return the names of the embeddings whose weight is that of a layer; encoder and decoder may have one each.
 
     The weight decides, not `get_input_embeddings`: transformers has none for some models.
     """
@@ -52,6 +52,7 @@ def tied_embeddings(model: nn.Module, layer: nn.Module) -> list[str]:
         name
         for name, module in model.named_modules()
         if weight is not None
+        and module is not layer
         and module._parameters.get("weight") is weight
         and not isinstance(module, nn.Linear | Conv1D)
     ]

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from torch import nn
 from torch.nn import functional
 
 from compress.base.config import InputError
@@ -19,7 +20,9 @@ from compress.model.packing.expanding import expand, grouped_layers
 from compress.model.packing.tied import TiedHead
 from compress.model.runtimes import check
 from compress.model.runtimes.stateful import StatefulModel
+from compress.model.sharing import tied_embeddings
 from compress.spec.steps import Quantize
+from tests.convolutions import FAMILIES
 from tests.made_models import bundle, gpt2, random_model
 
 WIDTH, VOCABULARY = 64, 96
@@ -122,3 +125,14 @@ def test_an_embedding_that_scales_its_rows_is_refused() -> None:
     model = random_model(transformers.Gemma3ForCausalLM, config)
     with pytest.raises(InputError, match="lm_head: its weight is tied to the input embedding; exclude it"):
         quantized(model, bits=8, symmetric=True, group_size=32)
+
+
+def test_only_another_modules_weight_ties_a_layer() -> None:
+    """A convolution is neither a linear layer nor its own embedding; the head of this Llama is the embedding's."""
+    model = llama()
+    assert tied_embeddings(model, model.lm_head) == ["model.embed_tokens"]
+    assert tied_embeddings(model, model.model.layers[0].mlp.up_proj) == []
+    pictures = FAMILIES["resnet"]()
+    convolutions = [module for module in pictures.modules() if isinstance(module, nn.Conv2d)]
+    assert convolutions
+    assert not any(tied_embeddings(pictures, module) for module in convolutions)

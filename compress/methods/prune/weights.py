@@ -59,7 +59,8 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
     for name, embeddings in tied.items():
         if name in layers:
             layers |= {each: {"sparsity": layers[name]["sparsity"]} for each in embeddings}
-            notes.append(f"prune: {name} and {', '.join(embeddings)} are tied and stay so: all have these zeros")
+            those = "both" if len(embeddings) == 1 else "all"
+            notes.append(f"prune: {name} and {', '.join(embeddings)} are tied and stay so: {those} have these zeros")
     if experts and config.importance != "magnitude":
         notes.append(
             f"prune: {len(experts)} stacks of experts are pruned by magnitude; {config.importance} is for linear layers"

@@ -63,9 +63,10 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         if name in layers:
             embedding = ", ".join(embeddings)
             apart = row.backend == "onnxruntime" or (row.backend == "openvino" and embeds_in_floating_point(model))
-            both = f"{name} and {embedding} are tied and stay so: both have these integers, stored once"
+            those = "both" if len(embeddings) == 1 else "all"
+            shared = f"{name} and {embedding} are tied and stay so: {those} have these integers, stored once"
             each = f"{name} was tied to {embedding}; the graph stores both, {embedding} in floating point"
-            notes.append(f"quantize: {each if apart else both}")
+            notes.append(f"quantize: {each if apart else shared}")
     if row.format == "llm_int8" and model.dtype != torch.float16:
         kind = str(model.dtype).removeprefix("torch.")
         notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
