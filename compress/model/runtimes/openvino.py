@@ -143,12 +143,20 @@ class OpenVinoModel(GraphModel):
         """Return the agreement of a batch's logits with those of the same graph when its products round no inputs."""
         if not self.input_group:
             return NONE
-        own, self._request = self._request, self._compiled(profiled=False, rounds_inputs=False)
+        found = []
+        for rounds_inputs in (False, True):
+            with self.aside(self._compiled(profiled=False, rounds_inputs=rounds_inputs)):
+                found.append(self(**batch).logits.float().clone())
+        return NONE.joined(*found)
+
+    @contextlib.contextmanager
+    def aside(self, request: Any) -> Iterator[None]:
+        """Compute with another request; the own one, and what it remembers, are as before afterwards."""
+        own, self._request = self._request, request
         try:
-            plain = self(**batch).logits.float().clone()
+            yield
         finally:
             self._request = own
-        return NONE.joined(plain, self(**batch).logits.float())
 
 
 class Counters:

@@ -1,7 +1,8 @@
 """A language model under OpenVINO with its own cache: whole texts, or a prompt and single tokens after it."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +152,23 @@ class StatefulModel(OpenVinoModel, Appending):
             state.state = kept
         self._tokens = self._prompt
 
+    @contextlib.contextmanager
+    def aside(self, request: Any) -> Iterator[None]:
+        """Compute with another request; texts of the own one are as before afterwards."""
+        kept = (self._tokens, self._prompt, self._after_prompt)
+        try:
+            with super().aside(request):
+                yield
+        finally:
+            self._tokens, self._prompt, self._after_prompt = kept
+
     def token_seconds(self, ids: torch.Tensor, tokens: int, with_prompt: bool) -> dict[str, float]:
         """Return `operator:kernel` -> seconds of `tokens` single tokens after prompts [batch, length].
 
         They are those of a second pass. `with_prompt`: the time of the prompts counts too.
         """
         counters = Counters(self._compiled(profiled=True))
-        kept = (self._request, self._tokens, self._prompt, self._after_prompt)
-        self._request = counters.request
-        try:
+        with self.aside(counters.request):
             for _ in range(2):  # the first pass is a warm one
                 if with_prompt:
                     counters.start()
@@ -171,8 +180,6 @@ class StatefulModel(OpenVinoModel, Appending):
                     last = self.step(last)
                 counters.count(tokens)
             seconds = counters.seconds()
-        finally:
-            self._request, self._tokens, self._prompt, self._after_prompt = kept
         del counters  # a graph holds all weights
         return self.with_inputs(seconds, {"input_ids": ids})
 
