@@ -56,6 +56,10 @@ def few(outcomes: Outcomes, metric: str) -> tuple[int, str]:
     if "labels" in outcomes:
         sets = list(zip(*(outcomes[name] for name in outcomes if name.startswith("gold_")), strict=True))
         return len(sets) - max(Counter(sets).values()), "have other labels than the most frequent ones"
+    if "area_0" in outcomes:
+        areas = _areas(outcomes)
+        other = areas.sum(axis=1) - areas[:, areas.sum(axis=0).argmax()]
+        return int((other > 0).sum()), "have a pixel of another than the most frequent class"
     references = outcomes["reference"]
     rest = len(references) - max(Counter(references).values())
     if "score" in outcomes:
@@ -138,6 +142,24 @@ def _random_order(outcomes: Outcomes) -> Outcomes | None:
     return {name: outcomes[f"{prefix}{name}"] for name in names} or None
 
 
+def _areas(outcomes: Outcomes) -> np.ndarray:
+    """Return the annotated pixels of every class. [n, classes]"""
+    return np.array([outcomes[f"area_{each}"] for each in range(sum(name.startswith("area_") for name in outcomes))]).T
+
+
+def _commonest_pixel(outcomes: Outcomes) -> Outcomes | None:
+    """Return the counts of a model that gives every pixel the most frequent class of the split."""
+    areas = _areas(outcomes)
+    best = int(areas.sum(axis=0).argmax())
+    shared, either = np.zeros_like(areas), areas.copy()
+    shared[:, best], either[:, best] = areas[:, best], areas.sum(axis=1)
+    return {
+        f"{name}_{each}": values[:, each].tolist()
+        for name, values in (("intersection", shared), ("union", either))
+        for each in range(areas.shape[1])
+    }
+
+
 COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "entity_f1": _no_entity,
     "token_accuracy": _commonest_tag,
@@ -147,5 +169,6 @@ COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "f1_micro": _most_frequent_labels,
     "f1_macro": _all_labels,
     "average_precision": _equal_scores,
+    "mean_iou": _commonest_pixel,
 }
 """Metrics of counts and scores -> the outcomes of the best constant answer."""

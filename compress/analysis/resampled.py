@@ -149,6 +149,8 @@ def _errors(columns: Columns) -> np.ndarray:
         return _of_ngrams(columns, "total", "match") + _of_ngrams(columns, "reference_words", "text_words")
     if "letters_1" in columns:
         return _of_ngrams(columns, "letters", "letter_match") + _of_ngrams(columns, "reference_letters", "letter_match")
+    if "intersection_0" in columns:  # a wrong pixel is in the unions of two classes
+        return _beyond(columns)
     if "gold_0" in columns:
         return _other_labels(columns)
     if "tp" in columns:
@@ -162,6 +164,13 @@ def _of_ngrams(columns: Columns, all_of: str, hits: str) -> np.ndarray:
     pairs = ((columns[name], columns[name.replace(all_of, hits)]) for name in columns if name.startswith(all_of))
     found: np.ndarray = np.sum([np.maximum(whole - part, 0) for whole, part in pairs], axis=0)
     return found
+
+
+def _beyond(columns: Columns) -> np.ndarray:
+    """Return how much the unions of a picture's classes exceed their intersections, in pixels."""
+    pairs = ((columns[name], columns[name.replace("union", "intersection")]) for name in columns if "union_" in name)
+    wrong: np.ndarray = np.sum([either - shared for either, shared in pairs], axis=0)
+    return wrong
 
 
 def _other_labels(columns: Columns) -> np.ndarray:

@@ -40,6 +40,7 @@ OUTCOMES = (
     {"reciprocal_rank", "ndcg_at_10"},
     {"em", "f1"},
     {"match_1", "total_1", "text_words", "reference_words", "letters_1", "letter_match_1", "rouge_l"},
+    {"intersection_0", "union_0", "area_0"},
 )
 NEEDED = {
     "accuracy": (OUTCOMES[0],),
@@ -55,6 +56,7 @@ NEEDED = {
     "average_precision": (OUTCOMES[4] | {"score_0"},),
     "exact_match": (OUTCOMES[6],),
     **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), (OUTCOMES[7],)),
+    "mean_iou": (OUTCOMES[8],),
 }
 """Metric -> the sets of outcomes of which it needs one."""
 SHARES = ("em", "f1", "no_answer", "context_f1")
@@ -168,6 +170,8 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
             raise ValueError(f"{runner.name} has figures of rankings outside of 0 to 1")
         if "labels" in columns and not _are_sets(columns):
             raise ValueError(f"{runner.name} has sets of labels that do not fit the number of labels")
+        if "intersection_0" in columns and not _are_pixels(columns):
+            raise ValueError(f"{runner.name} has counts of pixels that do not fit each other")
         if OUTCOMES[6] <= set(columns) and any(not 0 <= v <= 1 for name in SHARES for v in columns.get(name, ())):
             raise ValueError(f"{runner.name} has scores of answers below 0 or above 1")
         lengths |= {len(values) for values in columns.values()}
@@ -179,6 +183,17 @@ def _are_counts(columns: Mapping[str, Sequence[float]]) -> bool:
     """Return whether the counts of all examples are at least 0, and hits at most what they are part of."""
     parts = [(columns[part], columns[whole]) for part, whole in PARTS if part in columns]
     return all(0 <= hits <= total for each in parts for hits, total in zip(*each, strict=True))
+
+
+def _are_pixels(columns: Mapping[str, Sequence[float]]) -> bool:
+    """Return whether every class has the pixels of all pictures: intersections within areas, and these within unions."""
+    classes = [name.removeprefix("intersection_") for name in columns if name.startswith("intersection_")]
+    names = [tuple(f"{kind}_{each}" for kind in ("intersection", "area", "union")) for each in classes]
+    return all(
+        set(each) <= set(columns)
+        and all(0 <= a <= b <= c for a, b, c in zip(*(columns[name] for name in each), strict=True))
+        for each in names
+    )
 
 
 def _are_sets(columns: Mapping[str, Sequence[float]]) -> bool:

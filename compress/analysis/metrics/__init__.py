@@ -10,6 +10,7 @@ the per-example outcomes that its features name:
     reciprocal_rank, ndcg_at_10           rankings: one figure for each query
     em, f1                                answers to questions
     match_1, total_1, text_words          generated texts: counts against their references
+    intersection_0, union_0, area_0       segmentation: pixels of each class
     rouge_1, rouge_2, rouge_l             the same: figures of each text
 
 Its module, or its class for the first two, may state

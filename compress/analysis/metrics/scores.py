@@ -156,6 +156,16 @@ def _average_precision(relevant: np.ndarray, score: np.ndarray) -> float:
     return float((gained * hits[last] / (last + 1)).sum() / hits[-1])
 
 
+def mean_iou(intersection: np.ndarray, union: np.ndarray) -> float:
+    """Return the mean over classes of intersection over union, of pixels [n, classes] summed over pictures.
+
+    A class that neither annotations nor predictions have does not count, as in evaluate and mmsegmentation.
+    """
+    shared, either = intersection.sum(axis=0), union.sum(axis=0)
+    present = either > 0
+    return float((shared[present] / either[present]).mean()) if present.any() else math.nan
+
+
 def mean(values: np.ndarray) -> float:
     """Return the mean of a figure [n] that each example has."""
     return float(values.mean())
@@ -185,6 +195,7 @@ METRICS: dict[str, Metric] = {
     "rouge_1": Metric(mean, ("rouge_1",)),
     "rouge_2": Metric(mean, ("rouge_2",)),
     "rouge_l": Metric(mean, ("rouge_l",)),
+    "mean_iou": Metric(mean_iou, ("intersection_", "union_"), quick=False),
 }
 """Metrics of this package by name. Their units are in `records.result.UNITS`, for reading results alone."""
 OF_ANSWERS = METRICS | {"f1": Metric(mean, ("f1",))}

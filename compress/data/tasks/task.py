@@ -221,7 +221,8 @@ class Task:
     joins_rows: bool = False
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False
-    """Whether logits are [batch, length, outputs], meaningless at padding."""
+    """Whether an example has logits for each of its parts: [batch, length, outputs] of tokens, meaningless at padding,
+    or those of pixels and boxes."""
     several_labels: bool = False
     """Whether an example has any number of labels, which may have a column each (`label_columns`)."""
     has_labels: bool = True
