@@ -110,3 +110,109 @@ def write_segmented(folder: Path, model: Any = None, **changes: Any) -> Path:
     return write_pictured(
         folder, "image-segmentation", model or segmenter(), segmenter_processor(), segmented, dataset=label, **changes
     )
+
+
+KINDS = ("detr", "yolos", "rt_detr")
+"""Types of detectors."""
+
+
+def detected(count: int, seed: int) -> Any:
+    """Pictures and their objects, in the columns of the hub, with the names of categories."""
+    import datasets
+
+    boxes = datasets.List(datasets.List(datasets.Value("float64")))
+    objects = {"bbox": boxes, "category": datasets.List(datasets.ClassLabel(names=list(COLOURS)))}
+    pictures, _, found = zip(*scenes(count, seed), strict=True)
+    given = [{name: [each[name] for each in own] for name in objects} for own in found]
+    features = datasets.Features({"image": datasets.Image(), "objects": objects})
+    return datasets.Dataset.from_dict({"image": list(pictures), "objects": given}, features=features)
+
+
+def detector_processor(kind: str = "yolos", **changes: Any) -> Any:
+    """The image processor of a small detector."""
+    import transformers
+
+    made = {
+        "detr": transformers.DetrImageProcessorPil,
+        "yolos": transformers.YolosImageProcessorPil,
+        "rt_detr": transformers.RTDetrImageProcessorPil,
+    }[kind]
+    return made(**{"size": {"height": SIZE, "width": SIZE}, **changes})
+
+
+def detector(kind: str = "yolos", classes: int = len(COLOURS)) -> Any:
+    """A small detector with random weights, spread so that no two scores are equal."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    names = list(COLOURS)[:classes] + [f"kind {number}" for number in range(len(COLOURS), classes)]
+    ids = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    attention = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "d_model": 32, "decoder_layers": 2}
+    if kind == "yolos":
+        config = transformers.YolosConfig(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=[SIZE, SIZE],
+            patch_size=8, num_detection_tokens=8, use_mid_position_embeddings=False, hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0, **ids,
+        )  # fmt: skip
+        return _spread(transformers.YolosForObjectDetection(config))
+    if kind == "detr":
+        backbone = transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", out_features=["stage2"]
+        )
+        config = transformers.DetrConfig(
+            use_timm_backbone=False, backbone_config=backbone, use_pretrained_backbone=False, backbone=None,
+            encoder_layers=1, encoder_ffn_dim=64, decoder_ffn_dim=64, num_queries=8, dropout=0.0, **attention, **ids,
+        )  # fmt: skip
+        return _spread(transformers.DetrForObjectDetection(config))
+    stages = {"hidden_sizes": [8, 16, 24], "depths": [1, 1, 1], "out_features": ["stage1", "stage2", "stage3"]}
+    backbone = transformers.RTDetrResNetConfig(embedding_size=8, layer_type="basic", **stages)
+    config = transformers.RTDetrConfig(
+        backbone_config=backbone, use_pretrained_backbone=False, use_timm_backbone=False, encoder_hidden_dim=32,
+        encoder_in_channels=[8, 16, 24], feat_strides=[4, 8, 16], encoder_layers=1, encoder_ffn_dim=64, num_queries=8,
+        decoder_in_channels=[32, 32, 32], decoder_ffn_dim=64, anchor_image_size=None, hidden_expansion=1.0,
+        num_denoising=0, dropout=0.0, **attention, **ids,
+    )  # fmt: skip
+    return _spread(transformers.RTDetrForObjectDetection(config))
+
+
+def _spread(model: Any) -> Any:
+    """The model with noise on all weights: RT-DETR gives every place the same score at first."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def trained_detector(kind: str = "yolos", steps: int = 200) -> Any:
+    """The same, trained on a few pictures."""
+    import torch
+
+    from compress.data.tasks import task_of
+    from compress.data.workload import Workload
+    from compress.model.outputs import logits_of
+
+    task, model, processor = task_of("object-detection"), detector(kind).train(), detector_processor(kind)
+    dataset = {"path": "d", "label": "objects"}
+    workload = Workload.model_validate({"task": task.name, "model": "m", "dataset": dataset, "name": "w"})
+    examples = task.prepare(detected(32, 5), processor, workload, model.config)
+    batch = task.collate([examples[row] for row in range(32)], processor)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        sums, counts = task.losses(logits_of(model(pixel_values=batch["pixel_values"])), batch["labels"])
+        optimizer.zero_grad()
+        (sums.sum() / counts.sum()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+    return model.eval()
+
+
+def write_detected(folder: Path, kind: str = "yolos", model: Any = None, **changes: Any) -> Path:
+    """A folder with a detector, data and `scenes.yaml`."""
+    label = {"label": "objects", **changes.pop("dataset", {})}
+    processor = changes.pop("processor", None) or detector_processor(kind)
+    return write_pictured(
+        folder, "object-detection", model or detector(kind), processor, detected, dataset=label, **changes
+    )

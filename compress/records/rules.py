@@ -32,6 +32,7 @@ UNITS: dict[str, Unit] = {
     "rouge_1": "points",
     "rouge_2": "points",
     "rouge_l": "points",
+    "map": "points",
     "mean_iou": "points",
 }
 """Built-in metric -> unit of its differences."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis.metrics.boxes import coco_map
 from compress.analysis.metrics.generated import bleu, chrf
 from compress.base.bits import unpacked
 
@@ -195,6 +196,7 @@ METRICS: dict[str, Metric] = {
     "rouge_1": Metric(mean, ("rouge_1",)),
     "rouge_2": Metric(mean, ("rouge_2",)),
     "rouge_l": Metric(mean, ("rouge_l",)),
+    "map": Metric(coco_map, ("box_", "objects_"), quick=False),
     "mean_iou": Metric(mean_iou, ("intersection_", "union_"), quick=False),
 }
 """Metrics of this package by name. Their units are in `records.result.UNITS`, for reading results alone."""

@@ -16,7 +16,7 @@ from compress.base.config import InputError
 from compress.data.bad_rows import refuse
 from compress.data.formats import annotations, images
 from compress.data.point import OperatingPoint
-from compress.data.tasks import classes, sized
+from compress.data.tasks import classes, pixel_ids, sized
 from compress.data.tasks.columns import IMAGE, Column
 from compress.data.tasks.image_classification import (
     checked,
@@ -40,8 +40,6 @@ ANNOTATION = Column(
     ("annotation", "label", "labels", "mask", "segmentation_mask", "semantic_segmentation", "seg_map"),
     described="the picture of class ids",
 )
-UNLABELLED = 255
-"""Id of pixels without a class, unless the model's configuration names another."""
 OUTSIDE = -101
 """Label beyond the border of a picture that is smaller than others of its batch."""
 MOST_VALUES = 2**26
@@ -67,39 +65,12 @@ def _unknown(examples: "datasets.Dataset", processor: Any, config: Any, column: 
     """Yield row and reason of annotations with ids that are no class of the model."""
     judged = 0
     for row, example in enumerate(examples.select_columns([column])):
-        ids = _ids(example[column], processor, config, column, f"row {row}: label column {column!r}")
-        if reason := _beyond(ids, processor, config, column):
+        ids = pixel_ids.read(example[column], processor, config, column, f"row {row}: label column {column!r}")
+        if reason := pixel_ids.beyond(ids, processor, config, column):
             yield row, reason
         judged += int((ids >= 0).sum())
     if not judged:
         raise InputError(f"label column {column!r}: no pixel of any annotation has a class; expected some")
-
-
-def _ids(value: Any, processor: Any, config: Any, column: str, place: str) -> annotations.Ids:
-    """Return the model's class ids of all pixels [height, width]; `IGNORED` for those without a class.
-
-    A processor with `do_reduce_labels` numbers classes from 1 in the data, where 0 has no class, as ADE20k does.
-    """
-    ids = annotations.decode(value, place)
-    ignored = ids == getattr(config, "semantic_loss_ignore_index", UNLABELLED)
-    if getattr(processor, "do_reduce_labels", False):
-        ignored |= ids == 0
-        ids = ids - 1
-    return np.where(ignored, IGNORED, ids)
-
-
-def _beyond(ids: annotations.Ids, processor: Any, config: Any, column: str) -> str:
-    """Return why ids are no classes of the model; empty if all are."""
-    first = int(getattr(processor, "do_reduce_labels", False))
-    wrong = np.unique(ids[(ids != IGNORED) & ((ids < 0) | (ids >= config.num_labels))]) + first
-    if not len(wrong):
-        return ""
-    named = ", ".join(map(str, wrong[:4].tolist())) + (" ..." if len(wrong) > 4 else "")
-    return (
-        f"label column {column!r} has the ids {named}; expected those of the model's {config.num_labels} classes, "
-        f"{first} to {config.num_labels - 1 + first}, or {getattr(config, 'semantic_loss_ignore_index', UNLABELLED)} for "
-        "pixels without a class"
-    )
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
@@ -120,16 +91,16 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
         if label not in rows:
             return rows
         pictures = [images.decode(value, images.placed(value, column)) for value in rows[column]]
-        labels = [_ids(value, processor, config, label, f"label column {label!r}") for value in rows[label]]
+        labels = [pixel_ids.read(value, processor, config, label, f"label column {label!r}") for value in rows[label]]
         for ids in labels:
-            if reason := _beyond(ids, processor, config, label):
+            if reason := pixel_ids.beyond(ids, processor, config, label):
                 raise InputError(reason)
         return {
             "pixel_values": [pixels_of(picture, processor) for picture in pictures],
-            "labels": labels if size is None else [_resized(ids, size) for ids in labels],
+            "labels": labels if size is None else [pixel_ids.resized(ids, size) for ids in labels],
         }
 
-    whole.info.description = _note(processor, config)
+    whole.info.description = pixel_ids.note(processor, config)
     return whole.with_transform(decoded)
 
 
@@ -140,26 +111,10 @@ def _stored(raw: "datasets.Dataset", column: str) -> "datasets.Dataset":
     feature = raw.features[column]
     if not isinstance(feature, datasets.Image):
         raise InputError(
-            f"label column {column!r} holds no pictures; expected a png for each picture, with the class id of each pixel"
+            f"label column {column!r} holds no pictures; expected a png for each picture, with the class id of "
+            "each pixel"
         )
     return raw.cast_column(column, datasets.Image(decode=False))
-
-
-def _note(processor: Any, config: Any) -> str:
-    """Return what becomes of ids, for readers of results."""
-    none = getattr(config, "semantic_loss_ignore_index", UNLABELLED)
-    if getattr(processor, "do_reduce_labels", False):
-        return f"ids of annotations count from 1 (do_reduce_labels); pixels with 0 or {none} are not judged"
-    return f"pixels with the id {none} are not judged"
-
-
-def _resized(ids: annotations.Ids, size: tuple[int, int]) -> annotations.Ids:
-    """Return the ids of the nearest pixels, [height, width] of this size."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, ids.shape, strict=True)
-    )
-    nearest: annotations.Ids = ids[rows[:, None], columns[None, :]]
-    return nearest
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -298,6 +253,7 @@ TASK = Task(
     soft_loss=soft_loss,
     lengths=lengths,
     made_up=made_up,
+    together=4,
     trains_by_losses=True,
     per_token=True,
 )

@@ -213,6 +213,8 @@ class Task:
     """Why runtime eager alone executes models; empty if others do."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
+    together: int = 32
+    """Most examples that are evaluated in one batch; fewer for large pictures, whose activations fill the memory."""
     natural: bool = False
     """Whether examples differ in length, so that a natural operating point measures them as they are."""
     has_continuations: bool = False
