@@ -186,7 +186,7 @@ def _spread(model: Any) -> Any:
     return model.eval()
 
 
-def trained_detector(kind: str = "yolos", steps: int = 200) -> Any:
+def trained_detector(kind: str = "yolos", steps: int = 100) -> Any:
     """The same, trained on a few pictures."""
     import torch
 

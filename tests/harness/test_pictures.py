@@ -96,7 +96,7 @@ def test_int8_of_both_runtimes_is_judged_per_picture(
     result = result_files.read(result_of(workload, recipe))
     accuracy, kernel = result.accuracy, result.kernel
     assert accuracy is not None and accuracy.metric == FOUND[task_name(workload)] and accuracy.unit == "points"
-    assert accuracy.estimate.value > (accuracy.chance or 0) + 0.1 and accuracy.estimate.bounded
+    assert accuracy.chance is not None and accuracy.estimate.bounded and accuracy.estimate.low > accuracy.chance
     assert accuracy.delta is not None and abs(accuracy.delta.value) < 0.1
     assert kernel is not None and kernel.label == "real"
 
@@ -183,7 +183,7 @@ def test_narrowed_convolutions_leave_every_class_of_a_segmenter() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_convolutions_of_detectors_are_not_narrowed(kind: str) -> None:
-    with pytest.raises(InputError, match="no convolutions to narrow|cannot be narrowed"):
+    with pytest.raises(InputError, match=r"no convolutions to narrow|cannot be narrowed"):
         apply_step(bundle_of(kind), Prune(structure="channels", fraction=0.3))
 
 
@@ -214,7 +214,7 @@ UNKNOWN: dict[str, Step] = {
 @pytest.mark.parametrize("step", UNKNOWN)
 @pytest.mark.parametrize("kind", ["segformer", "detr"])
 def test_steps_that_need_known_layers_are_refused(kind: str, step: str) -> None:
-    with pytest.raises(InputError, match="layers of model type|unknown"):
+    with pytest.raises(InputError, match=r"layers of model type|unknown"):
         apply_step(bundle_of(kind), UNKNOWN[step])
 
 

@@ -108,7 +108,8 @@ def matched(golds: Sequence[Objects], found: Sequence[Found]) -> Iterator[Box]:
             evaluation.params.maxDets = [MOST_BOXES]
             evaluation.params.imgIds = list(range(len(golds[several])))
             evaluation.params.catIds = sorted(
-                {kind for each in (*golds[several], *found[several]) for kind in each.classes}
+                {kind for gold in golds[several] for kind in gold.classes}
+                | {kind for own in found[several] for kind in own.classes}
             )
             evaluation.evaluate()
         for pair in filter(None, evaluation.evalImgs):

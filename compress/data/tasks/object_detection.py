@@ -90,8 +90,8 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
         if not {column, *held} <= set(rows):
             return rows
         pictures = [images.decode(value, images.placed(value, column)) for value in rows[column]]
-        golds = zip(*(rows[name] for name in held), strict=True)
-        labels = [_labels(*gold, config.num_labels) for gold in golds]
+        golds = zip(*(rows[name] for name in ("size", "classes", "boxes", "crowd")), strict=True)
+        labels = [_labels(*gold, classes=config.num_labels) for gold in golds]
         rest = {name: rows[name] for name in rows if name != column}
         if pad is None:
             return {**rest, "pixel_values": [pixels_of(each, processor) for each in pictures], "labels": labels}
@@ -107,7 +107,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
 
 
 def _labels(
-    size: Sequence[int], kinds: Sequence[int], places: Sequence[Sequence[float]], crowd: Sequence[int], classes: int
+    size: Sequence[int], kinds: Sequence[int], places: Sequence[Sequence[float]], crowd: Sequence[int], *, classes: int
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the objects of a picture, without crowds, as rows of `labels`."""
     chosen = [place for place, each in enumerate(crowd) if not each]
