@@ -36,22 +36,17 @@ COPY = "copy_"
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each."""
-    problems = []
-    limit = positions.limit(model)
-    if limit is not None and workload.max_length > limit:
-        problems.append(
-            f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
-        )
+    problems = texts.length_problems(positions.limit(model.get_encoder()), workload)
     problems += texts.token_problems(model, processor, examples)
     if processor.pad_token_id is None:
         problems.append("its tokenizer has no padding token, which batches need; set pad_token and save it again")
     problems += [] if problems else texts.vocabulary_problems(model, processor)
-    return problems + _length_problems(model, workload)
+    return problems + point_problems(model, workload)
 
 
-def _length_problems(model: Any, workload: WorkloadView) -> list[str]:
+def point_problems(model: Any, workload: WorkloadView) -> list[str]:
     """Return errors for texts and points beyond the decoder's positions, and points beyond the encoder's."""
-    sources, targets = positions.limit(model), decoding.decoder_positions(model.config)
+    sources, targets = positions.limit(model.get_encoder()), positions.limit(model.get_decoder())
     asked, problems = workload.generation.max_new_tokens, []
     if targets is not None and asked is not None and asked > targets:
         problems.append(f"writes at most {targets} tokens; generation.max_new_tokens is {asked}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.data.point import OperatingPoint
+from compress.data.tasks import texts
 from compress.data.tasks.columns import Column
 from compress.data.tasks.view import WorkloadView
 
@@ -154,6 +155,9 @@ class Task:
     fits: Callable[[Mapping[str, Any]], bool] = any_head
     """fits(config): whether a head with these settings of `config.json` is one of this task, not of another task with
     the same classes."""
+    mapped_problems: Callable[[Any, WorkloadView], list[str]] = texts.mapped_problems
+    """mapped_problems(model, workload): errors for points of a map beyond the positions of a model, or of its empty
+    skeleton."""
     aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
     """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
     prepare_like: Callable[["datasets.Dataset", Any, WorkloadView, Any, Any], "datasets.Dataset"] | None = None

@@ -35,19 +35,21 @@ def load_processor(location: str, **options: Any) -> Any:
 
 def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model, tokenizer and lengths that concern all text tasks."""
-    problems = []
-    limit = positions.limit(model)
-    if limit is not None and workload.max_length > limit:
-        problems.append(
-            f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
-        )
-    problems += mapped_problems(limit, workload)
+    problems = length_problems(positions.limit(model), workload) + mapped_problems(model, workload)
     return problems + token_problems(model, processor, examples)
 
 
-def mapped_problems(limit: int | None, workload: WorkloadView) -> list[str]:
-    """Return errors for points of a map that end beyond the positions of a model, None for a model without a limit."""
+def length_problems(limit: int | None, workload: WorkloadView) -> list[str]:
+    """Return an error for a max_length beyond the positions of a model, None for a model without a limit."""
+    if limit is None or workload.max_length <= limit:
+        return []
+    return [f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"]
+
+
+def mapped_problems(model: Any, workload: WorkloadView) -> list[str]:
+    """Return errors for points of a map that end beyond the positions of a model or of its empty skeleton."""
     longest = max((point.longest for point in workload.mapped_points), default=0)
+    limit = positions.limit(model)
     if limit is None or longest <= limit:
         return []
     new = max(point.new_tokens or 0 for point in workload.mapped_points)
