@@ -180,10 +180,10 @@ class Task:
     """configure(config, folder, workload): complete a configuration in place with files beside the weights.
 
     Raises InputError if these and the workload do not describe the model."""
-    derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"]], Path] | None = None
-    """derive(folder, place, workload, load): the folder of the model that is judged, made from the given one and the
-    raw examples of a split, load(split). None: it is the given one. `place` names the model in errors. The name of a
-    folder that was made is a digest of all that it depends on."""
+    derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"], str], Path] | None = None
+    """derive(folder, place, workload, load, content): the folder of the model that is judged, made from the given one
+    and the raw examples of a split, load(split). None: it is the given one. `place` names the model in errors. The name
+    of a folder that was made is a digest of all that it depends on; `content` is that of the given one's files."""
     derive_like: Callable[[Path, str, Any], Path] | None = None
     """derive_like(folder, place, config): the same for a student, as the teacher's configuration states."""
     unusable: Callable[[Any], str] = usable

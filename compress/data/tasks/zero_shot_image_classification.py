@@ -40,11 +40,11 @@ def auto(task: Task) -> Any:
     return ZeroShotClassifier
 
 
-def derive(folder: Path, place: str, workload: WorkloadView, load: Any) -> Path:
+def derive(folder: Path, place: str, workload: WorkloadView, load: Any, content: str) -> Path:
     """Return the folder of the vision tower with the embeddings of the workload's classes."""
     from compress.data.zero_shot import texts
 
-    return texts.derive(folder, place, workload, load)
+    return texts.derive(folder, place, workload, load, content)
 
 
 def derive_like(folder: Path, place: str, config: Any) -> Path:

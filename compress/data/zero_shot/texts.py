@@ -39,14 +39,15 @@ CODE = ("data/zero_shot",)
 REMEDY = "save it beside the model: AutoProcessor.from_pretrained(its origin).save_pretrained(this folder)"
 
 
-def derive(folder: Path, place: str, workload: WorkloadView, load: Load) -> Path:
+def derive(folder: Path, place: str, workload: WorkloadView, load: Load, content: str) -> Path:
     """Return the folder of the vision tower with the embeddings of the workload's classes, made now if needed.
 
-    `load` returns the raw examples of a split. Raises InputError without class names, or if texts cannot be encoded.
+    `load` returns the raw examples of a split, and `content` is the hash of the folder's files. Raises InputError
+    without class names, or if texts cannot be encoded.
     """
     config = _config(folder, place)
     if config["model_type"] in TWO_TOWERS:
-        return encoded(folder, place, class_names(workload, load), workload.templates or USUAL_TEMPLATES)
+        return encoded(folder, place, class_names(workload, load), workload.templates or USUAL_TEMPLATES, content)
     _check_made(config, place, workload.classes, workload.templates, "remove {} from the workload, or")
     return folder
 
@@ -55,7 +56,7 @@ def derive_like(folder: Path, place: str, config: Any) -> Path:
     """Return the same for another model, with the classes and templates of a configuration."""
     own, names, templates = _config(folder, place), names_of(config), getattr(config, TEMPLATES)
     if own["model_type"] in TWO_TOWERS:
-        return encoded(folder, place, names, templates)
+        return encoded(folder, place, names, templates, content_hash(folder))
     _check_made(own, place, names, templates, "expected the teacher's {}:")
     return folder
 
@@ -90,7 +91,7 @@ def _check_made(
             )
 
 
-def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[str]) -> Path:
+def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[str], content: str) -> Path:
     """Return the folder of the vision tower with the embeddings of these classes, made now if needed.
 
     Its name is a digest of all that it depends on. The cache removes those that no run has used for a month.
@@ -98,7 +99,7 @@ def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[
     config, _ = checkpoints.config_of(folder)
     if (form := stored_format(config or {})) is not None:
         raise InputError(f"{place}: its weights are stored in {form}, which this task does not read; {UNQUANTIZED}")
-    made_of = [content_hash(folder), list(names), list(templates), code_digest(CODE), version("transformers")]
+    made_of = [content, list(names), list(templates), code_digest(CODE), version("transformers")]
     made = made_once(
         cache_folder() / "zero-shot" / digest(made_of),
         f"the embeddings of {len(names)} classes for {folder.name}",
