@@ -154,6 +154,15 @@ def test_a_prompt_precedes_every_source_and_cuts_are_counted() -> None:
     assert "BLEU nrefs:1|case:mixed|eff:no|tok:13a" in examples.info.description
 
 
+def test_prompts_that_the_model_names_are_noted_unless_the_workload_sets_one() -> None:
+    model = configured(encoder_decoder())
+    model.config.known_prompts = ["translate English to German: "]  # as a saved model holds them
+    note = prepared(pairs(2, 1), model).info.description
+    assert note.endswith("names prompts, such as 'translate English to German: ', and the workload sets no prompt")
+    for prompt in ("translate: ", ""):
+        assert "names prompts" not in prepared(pairs(2, 1), model, prompt=prompt).info.description
+
+
 def test_examples_of_training_state_no_signature_of_a_metric() -> None:
     model = configured(encoder_decoder())
     rows = datasets.Dataset.from_list(pairs(4, 1))

@@ -98,7 +98,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     note = _remark(references, len(cut), workload, settings)
     if long and workload.for_training:
         note += f"; {long} of {len(sources)} targets end at the longest text of {settings['max_new_tokens']} tokens"
-    if known := getattr(config, decoding.PROMPTS, None):
+    if workload.prompt is None and (known := getattr(config, decoding.PROMPTS, None)):
         note += f"; the model's config.json names prompts, such as {known[0]!r}, and the workload sets no prompt"
     return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
 
