@@ -35,9 +35,9 @@ def fits(config: Mapping[str, Any]) -> bool:
 
 def auto(task: Task) -> Any:
     """Return the class that makes zero-shot classifiers."""
-    from compress.data.zero_shot.model import ZeroShotClassifier
+    from compress.data.zero_shot.model import ZERO_SHOT_CLASSIFIER
 
-    return ZeroShotClassifier
+    return ZERO_SHOT_CLASSIFIER
 
 
 def derive(folder: Path, place: str, workload: WorkloadView, load: Any, content: str) -> Path:

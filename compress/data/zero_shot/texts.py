@@ -164,7 +164,7 @@ def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[st
     import torch
 
     from compress.data.loading import quiet_when_piped
-    from compress.data.zero_shot.model import ZeroShotClassifier, without_texts
+    from compress.data.zero_shot.model import ZERO_SHOT_CLASSIFIER, without_texts
 
     quiet_when_piped()
     whole, tokenizer = _whole(folder, place), _tokenizer(folder, place)
@@ -179,7 +179,7 @@ def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[st
     config.id2label = dict(enumerate(names))
     config.label2id = {name: number for number, name in enumerate(names)}
     setattr(config, TEMPLATES, list(templates))
-    model = ZeroShotClassifier.from_config(config)
+    model = ZERO_SHOT_CLASSIFIER.from_config(config)
     state = {**whole.state_dict(), "class_embeddings": vectors}
     with torch.no_grad():
         model.load_state_dict({name: state[name] for name in model.state_dict()})
