@@ -10,6 +10,7 @@ import transformers
 from compress.data.dataset import Dataset
 from compress.data.point import OperatingPoint
 from compress.data.tasks import decoding, task_of
+from compress.data.tasks.blocks import padded
 from compress.data.workload import Workload
 from tests.translated import pairs, tokenizer
 
@@ -86,3 +87,20 @@ def test_points_of_a_map_end_where_a_half_does(tokens: int, refused: bool) -> No
     workload = own().model_copy(update={"mapped": (point,)})
     expected = [f"reads at most {SOURCES} tokens; the point of length {tokens} has more"] if refused else []
     assert TASK.mapped_problems(led(), workload) == expected
+
+
+def test_a_request_that_never_ends_is_refused() -> None:
+    stops = {"phase": "generate", "batch_size": 1, "context": 16, "new_tokens": 4, "stop": True}
+    assert check(led(), own(points=[stops])) == []
+    model = led()
+    model.config.eos_token_id = None
+    (found,) = check(model, own(points=[stops]))
+    assert found == "has no eos_token_id in config.json, so a point with stop would never end; set it, or drop stop"
+
+
+def test_rows_are_padded_on_the_right_and_masked() -> None:
+    rows = [[4, 5, 6], [7], [8, 9]]
+    ids, mask = padded(rows, -100)
+    assert ids.tolist() == [[*row, *[-100] * (3 - len(row))] for row in rows]
+    assert mask.tolist() == [[int(place < len(row)) for place in range(3)] for row in rows]
+    assert ids.dtype == mask.dtype == torch.int64

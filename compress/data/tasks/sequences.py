@@ -14,7 +14,7 @@ from compress.data import positions
 from compress.data.bad_rows import refuse, shown
 from compress.data.point import OperatingPoint
 from compress.data.tasks import causal_lm, decoding, text_scores, texts
-from compress.data.tasks.blocks import packed
+from compress.data.tasks.blocks import packed, padded
 from compress.data.tasks.columns import Column
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.overlap import number
@@ -37,9 +37,7 @@ COPY = "copy_"
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each."""
     problems = texts.length_problems(positions.limit(model.get_encoder()), workload)
-    problems += texts.token_problems(model, processor, examples)
-    if processor.pad_token_id is None:
-        problems.append("its tokenizer has no padding token, which batches need; set pad_token and save it again")
+    problems += texts.token_problems(model, processor, examples) + texts.unpadded_problems(processor)
     problems += [] if problems else texts.vocabulary_problems(model, processor)
     return problems + point_problems(model, workload)
 
@@ -55,7 +53,7 @@ def point_problems(model: Any, workload: WorkloadView) -> list[str]:
             problems.append(f"reads at most {sources} tokens; the point of length {point.sequence_length} has more")
         if targets is not None and (point.new_tokens or 0) > targets:
             problems.append(f"writes at most {targets} tokens; the point of new_tokens {point.new_tokens} has more")
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems + texts.stop_problems(model, workload)))
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
@@ -134,34 +132,20 @@ def _remark(references: Sequence[Sequence[str]], cut: int, workload: WorkloadVie
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
     """Return one batch padded on the right: input_ids and attention_mask [batch, source], decoder_input_ids,
     decoder_attention_mask and labels [batch, target]; labels are -100 at padding."""
-    import torch
-
     sources = [example["input_ids"] for example in examples]
     targets = [example["labels"] for example in examples]
     pad = processor.pad_token_id
     shifted = [[example["start"], *target[:-1]] for example, target in zip(examples, targets, strict=True)]
-    ids, mask = _padded(sources, pad)
-    decoder_ids, decoder_mask = _padded(shifted, pad)
-    labels, _ = _padded(targets, IGNORED)
+    ids, mask = padded(sources, pad)
+    decoder_ids, decoder_mask = padded(shifted, pad)
+    labels, _ = padded(targets, IGNORED)
     return {
         "input_ids": ids,
         "attention_mask": mask,
         "decoder_input_ids": decoder_ids,
         "decoder_attention_mask": decoder_mask,
-        "labels": labels.to(torch.long),
+        "labels": labels,
     }
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return rows padded on the right with a value, and a mask: 1 at their own tokens. Both are [rows, longest]."""
-    import torch
-
-    ids = torch.full((len(rows), max(map(len, rows))), value)
-    mask = torch.zeros_like(ids)
-    for number_of_row, row in enumerate(rows):
-        ids[number_of_row, : len(row)] = torch.as_tensor(row)
-        mask[number_of_row, : len(row)] = 1
-    return ids, mask
 
 
 def fixed(

@@ -57,6 +57,14 @@ def mapped_problems(model: Any, workload: WorkloadView) -> list[str]:
     return [f"reads at most {limit} tokens; --length of the map: expected at most {most}"]
 
 
+def stop_problems(model: Any, workload: WorkloadView) -> list[str]:
+    """Return an error for operating points that end with an end token, if the model has none."""
+    stops = any(point.stop for point in (workload.headline_point, *workload.further_points))
+    if not stops or getattr(model.config.get_text_config(), "eos_token_id", None) is not None:
+        return []
+    return ["has no eos_token_id in config.json, so a point with stop would never end; set it, or drop stop"]
+
+
 def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> list[str]:
     """Return errors for tokens, including padding, that have no embedding in the model."""
     problems = []
@@ -113,11 +121,18 @@ def _without_embedding(model: Any, processor: Any) -> tuple[int, dict[str, int]]
     return rows, {token: id for id, token in beyond}
 
 
+def unpadded_problems(processor: Any) -> list[str]:
+    """Return an error for a tokenizer that cannot pad."""
+    if processor.pad_token_id is not None:
+        return []
+    return ["its tokenizer has no padding token, which batches need; set pad_token and save the tokenizer again"]
+
+
 def padding_problems(model: Any, processor: Any) -> list[str]:
     """Return why a model cannot recognise padding: some search for the padding token of their own configuration."""
+    if problems := unpadded_problems(processor):
+        return problems
     own, given = model.config.get_text_config().pad_token_id, processor.pad_token_id
-    if given is None:
-        return ["its tokenizer has no padding token, which batches need; set pad_token and save the tokenizer again"]
     if own == given or not _finds_padding(model):
         return []
     return [
