@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
+from compress.base.errors import some
 from compress.data.dataset import Dataset
 from compress.data.formats import conll, delimited, image_folders, json_rows, parquet
 from compress.data.formats.parquet import one_line
@@ -248,4 +249,4 @@ def data_files(folder: Path) -> list[str]:
 
 def listed(names: Sequence[str]) -> str:
     """Return the first of some data files for an error."""
-    return ", ".join(names[:6]) + " ..." * (len(names) > 6) or "no data files"
+    return some(names, 6) or "no data files"

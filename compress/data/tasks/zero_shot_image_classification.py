@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
+from compress.base.errors import some
 from compress.data.tasks import image_classification
 from compress.data.tasks.class_names import class_names
 from compress.data.tasks.labels import NAME_THEM
@@ -78,14 +79,11 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
 def described(classes: Sequence[str], templates: Sequence[str]) -> str:
     """Return a note on the texts that were encoded, and on what steps change."""
     count = f"{len(templates)} templates" if len(templates) > 1 else "1 template"
+    named, written = some(classes, MOST_SHOWN), some([*map(repr, templates)], MOST_SHOWN)
     return (
-        f"{len(classes)} classes ({_first(classes)}) x {count} ({_first([*map(repr, templates)])}): their texts were "
-        "encoded once by the text tower, whose embeddings are stored; steps change the vision tower only"
+        f"{len(classes)} classes ({named}) x {count} ({written}): their texts were encoded once by the text tower, "
+        "whose embeddings are stored; steps change the vision tower only"
     )
-
-
-def _first(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:MOST_SHOWN]) + (" ..." if len(texts) > MOST_SHOWN else "")
 
 
 def lines(folder: Path) -> list[str]:

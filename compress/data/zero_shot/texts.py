@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError, digest
 from compress.base.console import say
-from compress.base.errors import as_input_error
+from compress.base.errors import as_input_error, some
 from compress.base.files import cache_folder, content_hash
 from compress.base.source_code import code_digest
 from compress.data import checkpoints
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Load = Callable[[Any], "datasets.Dataset"]
 BATCH = 64
 """Texts that are encoded together."""
-SOME = 6
 CODE = ("data/zero_shot",)
 """What embeddings depend on besides a model, its classes and templates, and transformers."""
 REMEDY = "save it beside the model: AutoProcessor.from_pretrained(its origin).save_pretrained(this folder)"
@@ -86,7 +85,7 @@ def _check_made(
     for what, given, made in (("classes", classes, names), ("templates", templates, texts)):
         if given is not None and list(given) != made:
             raise InputError(
-                f"{place}: has no text tower, and was made for the {what} {_listed(made)}; {expected.format(what)} "
+                f"{place}: has no text tower, and was made for the {what} {some(made)}; {expected.format(what)} "
                 "give the model with both towers"
             )
 
@@ -128,7 +127,7 @@ def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: 
     own = getattr(raw.features[column], "names", None)
     if given is not None:
         if own is not None and len(own) != len(given):
-            raise InputError(f"classes: {len(given)} names, but the data has {len(own)} ({_listed(own)})")
+            raise InputError(f"classes: {len(given)} names, but the data has {len(own)} ({some(own)})")
         return list(given)
     names = list(map(str, own)) if own is not None else _in_column(raw, train, column)
     blank = [number for number, name in enumerate(names) if not name.strip()]
@@ -136,8 +135,7 @@ def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: 
         raise InputError(f"label column {column!r}: class {blank[0]} has an empty name; set classes to all names")
     if len(names) < 2:
         raise InputError(
-            f"label column {column!r}: one class only ({_listed(names)}); expected two or more: set classes to all of "
-            "them"
+            f"label column {column!r}: one class only ({some(names)}); expected two or more: set classes to all of them"
         )
     return names
 
@@ -150,13 +148,9 @@ def _in_column(raw: "datasets.Dataset", train: "datasets.Dataset | None", column
     if all(isinstance(value, str) for value in values) and not all(name.lstrip("+-").isdigit() for name in names):
         return names
     raise InputError(
-        f"label column {column!r}: holds {_listed(names)}; numbers are no names, which the texts need; set classes in "
+        f"label column {column!r}: holds {some(names)}; numbers are no names, which the texts need; set classes in "
         "the workload to the names, in the order of the numbers, such as classes: [cat, dog]"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SOME]) + (" ..." if len(names) > SOME else "")
 
 
 def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[str], target: Path) -> None:
@@ -196,9 +190,8 @@ def _whole(folder: Path, place: str) -> Any:
             folder, dtype="float32", use_safetensors=True, output_loading_info=True, local_files_only=True
         )
     if missing := sorted(info["missing_keys"]):
-        more = " ..." if len(missing) > 4 else ""
         raise InputError(
-            f"{place}: has no weights for {', '.join(missing[:4])}{more}, which would be random; expected a model of "
+            f"{place}: has no weights for {some(missing, 4)}, which would be random; expected a model of "
             "pictures and texts"
         )
     return model.eval()
