@@ -77,7 +77,8 @@ def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         loading.load_examples(source, "test", processor, model.config)
     assert "label column 'label': 'pink' is neither a number nor a label of the model" in str(caught.value)
-    assert "classes in the workload" in str(caught.value)
+    assert "write numbers, or name the classes as the data does (classes in the workload)" in str(caught.value)
+    assert "config.json" not in str(caught.value)
 
 
 def test_pictures_for_labels_are_refused_without_their_bytes(tmp_path: Path) -> None:

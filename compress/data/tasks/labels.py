@@ -60,6 +60,8 @@ class Classes:
     place: str
     names: Sequence[str]
     """Class names of the model, by id."""
+    name_them: str = NAME_THEM
+    """How classes get other names, for errors."""
 
     @property
     def unnamed(self) -> bool:
@@ -72,11 +74,13 @@ class Classes:
         return some(self.names)
 
 
-def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None) -> Labels:
-    """Return the labels of a column. Raises InputError if their meaning is ambiguous."""
+def read(
+    raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None, name_them: str = NAME_THEM
+) -> Labels:
+    """Return the labels of a column. Raises InputError if their meaning is ambiguous; `name_them` is its remedy."""
     require_column(raw, column, "label")
     names = getattr(raw.features[column], "names", None)
-    return mapped(list(raw[column]), names, column, config, reading, raw.info.builder_name == CLASS_FOLDERS)
+    return mapped(list(raw[column]), names, column, config, reading, raw.info.builder_name == CLASS_FOLDERS, name_them)
 
 
 def mapped(
@@ -86,12 +90,13 @@ def mapped(
     config: Any,
     reading: Reading | None = None,
     named: bool = False,
+    name_them: str = NAME_THEM,
 ) -> Labels:
     """Return the ids of labels; `names` are the data's own names of its ids. `named`: prefer names over ids.
 
     Raises Unmapped for a label that the model does not have, and InputError if their meaning is ambiguous.
     """
-    model = Classes(f"label column {column!r}", class_names(config))
+    model = Classes(f"label column {column!r}", class_names(config), name_them)
     _refuse_contradiction(model, config, reading)
     for row, value in enumerate(values):
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
@@ -129,7 +134,7 @@ def _order(
     if model.unnamed and reading is None and not numbered and not _by_name(names, model, names)[0]:
         if len(names) != len(model.names) or all(_number(name) is not None for name in names):
             raise InputError(
-                f"{model.place}: the data's classes are {some(names)}, the model's {model.listed}; {NAME_THEM}, "
+                f"{model.place}: the data's classes are {some(names)}, the model's {model.listed}; {model.name_them}, "
                 "or set dataset.labels to ids if both have the same order"
             )
         return as_given, f"the model does not name its classes; the data's classes are used in order: {some(names)}"
@@ -178,7 +183,7 @@ def _meaning(
         label, several = next(iter(ambiguous.items()))
         raise InputError(
             f"{model.place}: {label!r} names several classes of the model: {' and '.join(several)}; write ids or whole "
-            f"names into the data, or {NAME_THEM}"
+            f"names into the data, or {model.name_them}"
         )
     known = by_name or by_id
     unknown = [label for label in labels if label not in known] or labels
@@ -271,7 +276,7 @@ def _unmapped(
         remedy = f"set dataset.labels to ids if both have the same order ({pairs})"
     return (
         f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
-        f"{some(labels)}, the model {model.listed}{look_alike(first, model.names)}; {remedy}, or {NAME_THEM}"
+        f"{some(labels)}, the model {model.listed}{look_alike(first, model.names)}; {remedy}, or {model.name_them}"
     )
 
 

@@ -12,11 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.base.config import InputError
 from compress.base.errors import some
 from compress.data.tasks import image_classification
 from compress.data.tasks.class_names import class_names
-from compress.data.tasks.labels import NAME_THEM
 from compress.data.tasks.task import Task
 from compress.data.tasks.view import WorkloadView
 from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, WITHOUT_TEXTS
@@ -67,10 +65,7 @@ def unusable(model: Any) -> str:
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
     """Return examples with pixel_values (float32 [channels, height, width]) and labels."""
-    try:
-        examples = image_classification.prepare(raw, processor, workload, config)
-    except InputError as error:
-        raise InputError(problem.replace(NAME_THEM, NAME_HERE) for problem in error.problems) from None
+    examples = image_classification.prepare_named(raw, processor, workload, config, NAME_HERE)
     notes = (described(class_names(config), getattr(config, TEMPLATES, ())), examples.info.description)
     examples.info.description = "; ".join(filter(None, notes))
     return examples
