@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from compress.model.bundle import matches, matches_any
-from compress.spec.steps import Layers
+from compress.model.bundle import matches_any
+from compress.spec.steps import HEADS, Layers
 
 CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -26,12 +26,15 @@ SPANS = ("kernel_size", "stride", "padding", "dilation")
 OWN_FORWARDS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
 
 
-def convolutions(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+def convolutions(model: nn.Module, layers: Layers) -> dict[str, Convolution]:
     """Return the chosen convolutions by name. The default exclusion of embeddings does not concern them.
 
-    A stem is often named so (`resnet.embedder`): few weights, but much of the work.
+    A stem is often named so (`resnet.embedder`): few weights, but much of the work. In a list of the user's own, the
+    same pattern counts like any other.
     """
-    excluded = tuple(pattern for pattern in layers.exclude if pattern != EMBEDDINGS)
+    excluded = layers.exclude
+    if excluded[: len(HEADS)] == HEADS:  # patterns of overrides follow the default ones
+        excluded = (*(pattern for pattern in HEADS if pattern != EMBEDDINGS), *excluded[len(HEADS) :])
     return {
         name: module
         for name, module in model.named_modules()
@@ -49,17 +52,12 @@ def is_depthwise(module: nn.Module) -> bool:
 
 def factorable(model: nn.Module, layers: Layers) -> dict[str, Convolution]:
     """Return the chosen convolutions that two thin ones can replace: without groups, and padded with zeros."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, CONVOLUTIONS) and _is_plain(module) and matches(name, layers)
-    }
+    return {name: module for name, module in convolutions(model, layers).items() if _is_plain(module)}
 
 
 def _is_plain(module: Convolution) -> bool:
     whole = module.groups == 1 and module.padding_mode == "zeros" and not any(_beyond(module))
-    own = type(module).forward in OWN_FORWARDS  # others may change the weight or pad the inputs first
-    return whole and own and module._parameters.get("weight") is not None
+    return whole and type(module).forward in OWN_FORWARDS  # others may change the weight or pad the inputs first
 
 
 def as_matrix(module: Convolution, decomposition: Decomposition) -> torch.Tensor:
@@ -114,6 +112,11 @@ class LowRankConvolution(nn.Module):
         super().__init__()
         self.first = first
         self.second = second
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The weight of the second convolution: embeddings of patches read its type to cast pixels."""
+        return self.second.weight
 
     def __getattr__(self, name: str) -> Any:
         """Return a span of the dense convolution (stride, padding ...): MobileNet pads its inputs by them."""

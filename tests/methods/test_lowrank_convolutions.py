@@ -15,10 +15,11 @@ from compress.methods.capture import capture
 from compress.methods.lowrank.factors import factorize
 from compress.methods.rehearsal import rehearse
 from compress.model import artifact
-from compress.model.convolutions import LowRankConvolution, as_matrix, patches
+from compress.model.convolutions import LowRankConvolution, as_matrix, convolutions, patches
 from compress.model.skeleton import empty_copy
-from compress.spec.steps import LowRank, Prune
+from compress.spec.steps import HEADS, LowRank, Prune, Quantize
 from tests.convolutions import FAMILIES, accuracy, answer, bundle, digits_resnet, training_digits
+from tests.made_models import MODELS, logits, trainable
 
 SHAPES: dict[str, dict[str, Any]] = {
     "1x1": {"kernel_size": 1},
@@ -119,7 +120,7 @@ def test_whitening_loses_less_of_the_outputs_and_plain_less_of_the_weights() -> 
 
 
 @pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("swin", "dinov2")])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_keeps_about_the_fraction_of_its_whole_convolutions_and_reloads(
     name: str, decomposition: Any, tmp_path: Path
 ) -> None:
@@ -140,7 +141,7 @@ def test_every_family_keeps_about_the_fraction_of_its_whole_convolutions_and_rel
     artifact.save(made, tmp_path / "a")
     loaded, _, _ = artifact.load(tmp_path / "a")
     assert torch.equal(answer(loaded), before)
-    whole_ones = name in ("resnet", "resnet_bottleneck")
+    whole_ones = name in ("resnet", "resnet_bottleneck", "swin", "dinov2")
     assert any("convolutions stay dense" in note for note in made.notes) != whole_ones
 
 
@@ -150,6 +151,40 @@ def test_gradients_weigh_convolutions_too(fields: dict[str, Any]) -> None:
     made = apply_step(bundle(FAMILIES["resnet"]()), step)
     assert answer(made.model).isfinite().all()
     assert sum("decomposition" in entry for entry in made.layers.values()) > 3
+
+
+STEM = "resnet.embedder.embedder.convolution"
+
+
+@pytest.mark.parametrize(
+    ("fields", "rank"),
+    [
+        ({}, 3),  # the default exclusion of embeddings is of tokens
+        ({"exclude": ("*classifier*", "*embed*")}, None),
+        ({"exclude": (*HEADS, "*embed*")}, None),
+        ({"overrides": {"*embed*": {"rank": 2}}}, 2),
+    ],
+)
+def test_a_stem_is_chosen_unless_the_users_own_list_leaves_it_out(fields: dict[str, Any], rank: int | None) -> None:
+    model = FAMILIES["resnet"]()
+    named = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    made = apply_step(bundle(model), LowRank(rank=3, **fields))
+    assert {name for name in made.layers if name} == (named if rank else named - {STEM})
+    assert made.layers.get(STEM, {}).get("rank") == rank
+    weights = Quantize(bits=8, format="int8_weight", **{key: fields[key] for key in fields if key == "exclude"})
+    assert set(convolutions(FAMILIES["resnet"](), weights)) == (named if rank else named - {STEM})
+
+
+@pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
+def test_the_hidden_width_is_cut_through_a_thin_patch_embedding(decomposition: Any, tmp_path: Path) -> None:
+    thin = apply_step(trainable(MODELS["vit"]()), LowRank(parameters=0.5, decomposition=decomposition))
+    assert thin.layers["vit.embeddings.patch_embeddings.projection"]["decomposition"] == decomposition
+    made = apply_step(thin, Prune(structure="hidden", fraction=0.4))
+    width = made.model.config.hidden_size
+    assert made.model.vit.embeddings.patch_embeddings.projection.second.out_channels == width < 32
+    before = logits(made.model)
+    artifact.save(made, tmp_path / "a")
+    assert torch.equal(logits(artifact.load(tmp_path / "a")[0]), before)
 
 
 def test_a_cut_model_is_factorized_and_reloads(tmp_path: Path) -> None:

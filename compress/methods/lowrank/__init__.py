@@ -31,8 +31,15 @@ from compress.methods.lowrank import weighting
 from compress.methods.lowrank.factors import aligned, break_even, cut, rank_of_energy, singular_values, split
 from compress.methods.lowrank.weighting import Weighting
 from compress.model.architectures import projections
-from compress.model.bundle import Bundle, matches
-from compress.model.convolutions import CONVOLUTIONS, Convolution, LowRankConvolution, as_matrix, factorable
+from compress.model.bundle import Bundle
+from compress.model.convolutions import (
+    CONVOLUTIONS,
+    Convolution,
+    LowRankConvolution,
+    as_matrix,
+    convolutions,
+    factorable,
+)
 from compress.model.layers import Borrowing, LowRankLinear, matrix, weight_layers
 from compress.model.sharing import swap, tied_problem
 from compress.spec.steps import LowRank
@@ -98,8 +105,7 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
 def _convolutions_left(model: nn.Module, config: LowRank) -> list[str]:
     """Return the convolutions that the step chooses by name, and that are still convolutions after it."""
     thin = {id(half) for m in model.modules() if isinstance(m, LowRankConvolution) for half in m.children()}
-    layers = ((name, m) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS) and id(m) not in thin)
-    return [name for name, _ in layers if matches(name, config)]
+    return [name for name, module in convolutions(model, config).items() if id(module) not in thin]
 
 
 def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], list[Group]]":
