@@ -114,7 +114,7 @@ class LowRankConvolution(nn.Module):
         self.second = second
 
     @property
-    def weight(self) -> nn.Parameter:
+    def weight(self) -> torch.Tensor:
         """The weight of the second convolution: embeddings of patches read its type to cast pixels."""
         return self.second.weight
 

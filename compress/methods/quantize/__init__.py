@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
 from compress.base.devices import capability, device_of
-from compress.data.tasks import task_of
+from compress.data.combination import combination_of
 from compress.methods.calibrate import drawn
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
@@ -31,7 +31,7 @@ from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.packing.tied import embeds_plainly, tie
 from compress.model.sharing import swap, tied_embeddings, tied_problem
-from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
+from compress.spec.formats import GRAPH_RUNTIMES, Row
 from compress.spec.steps import Quantize, Sample
 
 
@@ -122,17 +122,14 @@ def _resolved(
     model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str
 ) -> tuple[Row, dict[str, Any]]:
     """Return the step's combination, and the part of it that a layer's entry records."""
-    kind = device_of(device).kind
-    request: Mapping[str, Any] = {
-        "bits": config.bits,
-        "format": config.wanted_format,
-        "backend": config.wanted_backend,
-        "runtime": "eager" if task_of(task).eager_only else runtime,
-        "device": kind,
-        "capability": capability(device),
-    }
-    row = choose(**request, with_cache=task_of(task).continues and _exports(model, config))
+    row = row_of(model, config, device, runtime, task)
     return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
+
+
+def row_of(model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str) -> Row:
+    """Return the combination that a step has on a model. Raises InputError for one that does not exist."""
+    exports = _exports(model, config)
+    return combination_of(config, task, runtime, device_of(device).kind, capability(device), exports)
 
 
 def _exports(model: nn.Module, config: Quantize) -> bool:
