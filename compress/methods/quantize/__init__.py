@@ -118,6 +118,16 @@ def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: 
     return row
 
 
+def choose_layers(
+    model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str
+) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
+    """Return the layers and the stacks of experts, by name, that a step chooses on a model.
+
+    Raises InputError for a combination that does not exist, and if the step chooses no layer that it can change.
+    """
+    return _chosen(model, config, row_of(model, config, device, runtime, task))
+
+
 def _resolved(
     model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str
 ) -> tuple[Row, dict[str, Any]]:
