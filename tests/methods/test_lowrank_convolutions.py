@@ -15,7 +15,7 @@ from compress.methods.capture import capture
 from compress.methods.lowrank.factors import factorize
 from compress.methods.rehearsal import rehearse
 from compress.model import artifact
-from compress.model.convolutions import LowRankConvolution, as_matrix, convolutions, patches
+from compress.model.convolutions import LowRankConvolution, as_matrix, convolutions, matrix_shape, patches
 from compress.model.skeleton import empty_copy
 from compress.spec.steps import HEADS, LowRank, Prune, Quantize
 from tests.convolutions import FAMILIES, accuracy, answer, bundle, digits_resnet, training_digits
@@ -205,6 +205,44 @@ def test_whitened_low_rank_of_a_trained_network_keeps_most_of_its_accuracy() -> 
 def test_depthwise_convolutions_alone_are_refused() -> None:
     with pytest.raises(InputError, match="no linear layer matches"):
         apply_step(bundle(FAMILIES["mobilenet_v1"]()), LowRank(rank=4, include=("*layer.0.convolution",)))
+
+
+class Padding(nn.Conv2d):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(functional.pad(inputs, (1, 1, 1, 1)))
+
+
+def test_a_note_for_each_reason_states_which_convolutions_stay_dense_by_it() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide = nn.Conv2d(16, 32, 3)
+            self.depthwise = nn.Conv2d(32, 32, 3, groups=32)
+            self.grouped = nn.Conv2d(32, 32, 3, groups=4)
+            self.mirrored = nn.Conv2d(32, 32, 3, padding=1, padding_mode="reflect")
+            self.uneven = nn.Conv2d(32, 32, 2, padding="same")
+            self.padding = Padding(32, 32, 3)
+            self.narrow = nn.Conv2d(32, 4, 1)
+
+    prefix = "lowrank: {} convolutions stay dense, first {}: {}"
+    for fields, small in (({"rank": 6}, "rank 6 saves nothing"), ({"energy": 0.2}, None)):
+        made = apply_step(bundle(Mixed().eval()), LowRank(**fields))
+        expected = {
+            prefix.format(2, "depthwise", "grouped or depthwise"),
+            prefix.format(1, "mirrored", "padded by padding_mode reflect, not with zeros"),
+            prefix.format(1, "uneven", "padded more on one side than on the other"),
+            prefix.format(1, "padding", "Padding computes something else than a plain convolution"),
+        }
+        expected |= {prefix.format(1, "narrow", small)} if small else set()
+        assert {note for note in made.notes if "convolutions stay dense" in note} == expected
+        assert set(made.layers) == ({"wide"} if small else {"wide", "narrow"})
+
+
+@pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d])
+def test_the_shape_of_the_matrix_is_known_without_the_weight(kind: Any, decomposition: Any) -> None:
+    dense = kind(6, 10, (5, 3, 2)[: {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}[kind]])
+    assert matrix_shape(dense, decomposition) == tuple(as_matrix(dense, decomposition).shape)
 
 
 def test_spatial_and_a_weighting_by_inputs_are_refused_together() -> None:
