@@ -21,7 +21,7 @@ from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
 from compress.methods.quantize import rounding
 from compress.methods.quantize.graphs import STATIC, embeds_in_floating_point, in_onnxruntime, in_openvino
-from compress.methods.quantize.refusals import as_one, refusals, without_linear_layers
+from compress.methods.quantize.refusals import as_one, only_convolutions, refusals
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
 from compress.model.convolutions import convolutions
@@ -84,14 +84,16 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
     """Return the chosen linear layers and, if the format takes them, convolutions, and the chosen stacks of experts.
 
-    Raises InputError for a head that is tied to the input embedding, unless both can have the same integers, or a graph
-    holds the two apart.
+    Raises InputError if there are none, and for a head that is tied to the input embedding, unless both can have the
+    same integers, or a graph holds the two apart.
     """
-    if problem := without_linear_layers(model, config, row):
-        raise InputError(problem)
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
-    convolved = convolutions(model, config) if row.convolutions else {}
-    chosen = {**dict(weight_layers(model, config, {**experts, **convolved})), **convolved}
+    convolved = convolutions(model, config)
+    chosen = dict(weight_layers(model, config, {**experts, **convolved}))
+    if row.convolutions:
+        chosen |= convolved
+    elif not chosen and not experts:
+        raise InputError(only_convolutions(convolved, row))
     fixed = [name for name, embeddings in _tied(model, chosen).items() if not _may_be_tied(model, embeddings, row)]
     if problems := [problem for name in fixed if (problem := tied_problem(model, chosen[name], name, "quantize"))]:
         raise InputError(problems)
