@@ -15,6 +15,7 @@ FLOORS = {
     "accuracy": "always answering the majority class",
     "entity_f1": "naming no entity",
     **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), "copying the source"),
+    **dict.fromkeys(("wer", "cer"), "writing nothing"),
     "token_accuracy": "always answering the most frequent tag",
 }
 """Metric -> the model that has learned nothing, if it has a name."""

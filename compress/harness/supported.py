@@ -13,15 +13,17 @@ from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
 
-def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
+def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool = False) -> str:
     """Return the runtime that a recipe has on this device for a model of this task; `auto` if its steps choose none.
+
+    `writes`: the model writes token by token, and others of its task do not.
 
     Raises InputError for combinations of format, runtime and device that do not exist.
     """
     device = machine.target
     capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
     declared = task_of(task)
-    only = declared.eager_only
+    only = declared.eager_only or (declared.eager_only_writing if writes else "")
     if only and recipe.runtime not in ("auto", "eager"):
         raise InputError(f"{recipe.name} runtime: {recipe.runtime} does not execute models of {task}: {only}")
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)

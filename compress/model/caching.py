@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from compress.base.errors import InputError
+from compress.data.speech.whisper import PROMPT
 from compress.data.tasks.decoding import settings_of
 from compress.model.runtimes.graph import GraphModel
 from compress.model.wrapper import Wrapper
@@ -159,16 +160,21 @@ class EncodedCache(Caching):
         self._cache: Any = None
         self._encoded: Any = None
         self._steps = 0
+        self._first = 1
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
-        """Encode sources [batch, length], and return the likeliest first ids [batch, 1] of their targets."""
+        """Encode sources, token ids [batch, length] or spectrograms [batch, bins, frames], and return the likeliest
+        first ids [batch, 1] of their targets."""
         from transformers import DynamicCache, EncoderDecoderCache
 
         self._steps = 0
-        self._encoded = self._model.get_encoder()(input_ids=ids)
+        settings = settings_of(self._model.config)
+        encoder = self._model.get_encoder()
+        self._encoded = encoder(ids.to(self._model.dtype)) if ids.is_floating_point() else encoder(input_ids=ids)
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        start = settings_of(self._model.config)["decoder_start_token_id"]
-        return self._run(torch.full((len(ids), 1), start, device=ids.device))
+        start = settings.get(PROMPT) or [settings["decoder_start_token_id"]]
+        self._first = len(start)
+        return self._run(torch.tensor([start] * len(ids), device=ids.device))
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [batch, 1] to the targets and return the likeliest next ids [batch, 1]."""
@@ -176,7 +182,7 @@ class EncodedCache(Caching):
         return self._run(ids)
 
     def rewind(self) -> None:
-        """Cut the targets back to their first token."""
+        """Cut the targets back to the tokens before them."""
         self._cache.crop(-self._steps)
         self._steps = 0
 
@@ -188,7 +194,7 @@ class EncodedCache(Caching):
     def bytes_with(self, tokens: int, now: int) -> int:
         """Return the bytes of the cache with so many tokens of source and target, where it has `now` at present."""
         targets = _bytes_of(self._cache.self_attention_cache)
-        return self.cache_bytes + (tokens - now) * (targets // (self._steps + 1))
+        return self.cache_bytes + (tokens - now) * (targets // (self._steps + self._first))
 
     def _run(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the likeliest next ids [batch, 1]."""

@@ -11,6 +11,7 @@ the per-example outcomes that its features name:
     em, f1                                answers to questions
     match_1, total_1, text_words          generated texts: counts against their references
     rouge_1, rouge_2, rouge_l             the same: figures of each text
+    errors, words, letter_errors, letters transcripts: counts against their references
 
 Its module, or its class for the first two, may state
 

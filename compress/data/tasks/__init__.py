@@ -25,6 +25,7 @@ TASKS: dict[str, str] = {
     "zero-shot-image-classification": "compress.data.tasks.zero_shot_image_classification",
     "translation": "compress.data.tasks.translation",
     "summarization": "compress.data.tasks.summarization",
+    "automatic-speech-recognition": "compress.data.tasks.automatic_speech_recognition",
 }
 """Name -> module, whose `TASK` declares the task."""
 

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from compress.base.config import InputError
 from compress.base.devices import capability, device_of
 from compress.data.tasks import task_of
+from compress.data.tasks.task import only_eager
 from compress.methods.calibrate import drawn
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
@@ -127,7 +128,7 @@ def _resolved(
         "bits": config.bits,
         "format": config.wanted_format,
         "backend": config.wanted_backend,
-        "runtime": "eager" if task_of(task).eager_only else runtime,
+        "runtime": "eager" if only_eager(task_of(task), model.config) else runtime,
         "device": kind,
         "capability": capability(device),
     }
