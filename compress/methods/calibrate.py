@@ -21,8 +21,7 @@ def batches(
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield batches of a sample of the training examples, drawn without replacement, on the bundle's device.
 
-    Drawn examples are sorted by length to reduce padding. Those of a task that does not pad are cut to the shortest of
-    their batch.
+    Drawn examples are sorted by length to reduce padding.
     """
     examples = bundle.train_examples(step)
     task = task_of(bundle.task)
@@ -33,7 +32,6 @@ def batches(
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     for start in range(0, len(by_length), batch_size):
         rows = [chosen[i] for i in by_length[start : start + batch_size]]
-        rows = rows if task.alike is None else task.alike(rows)
         batch = task.collate(shortened(rows, sample.length, bundle.processor, task), bundle.processor)
         yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
 

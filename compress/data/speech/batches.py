@@ -1,11 +1,12 @@
 """Batches of recordings, as models of both kinds take them.
 
     Whisper   input_features [batch, bins, frames], decoder_input_ids and labels [batch, tokens]
-    CTC       input_values [batch, samples], all of one length; labels [batch, tokens + 1], -100 after a text's own, at
-              last -1000 minus the id of the blank
+    CTC       input_values [batch, samples]; labels [batch, tokens + 1], -100 after a text's own, at last -1000 minus the
+              id of the blank
 
-CTC batches have no padding and no mask. Beside a longer recording, padding changes the logits of models with group
-norm, masked or not: their norm takes its mean over all frames.
+CTC batches have no mask. Judged and compared ones hold recordings of one length: beside a longer one, padding changes
+the logits of models with group norm, masked or not, since the norm takes its mean over all frames. Batches of training
+and calibration are filled with silence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,12 +54,14 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
-    """Return one batch; see the module's docstring. Raises ValueError for CTC recordings of several lengths."""
+    """Return one batch; see the module's docstring. Shorter recordings of CTC are filled with silence."""
     import torch
 
     name = processor.input_name
     given = [np.asarray(example[name], dtype=np.float32) for example in examples]
-    batch = {name: torch.from_numpy(np.stack(given))}
+    longest = max(each.shape[-1] for each in given)
+    filled = [np.pad(each, [(0, 0)] * (each.ndim - 1) + [(0, longest - each.shape[-1])]) for each in given]
+    batch = {name: torch.from_numpy(np.stack(filled))}
     targets = [list(example["labels"]) for example in examples]
     if name != FEATURES:
         blank = torch.full((len(targets), 1), BLANK - processor.tokenizer.pad_token_id)
@@ -142,6 +145,20 @@ OWN = ("text", "samples", "labels", "prompt", "normalizer")
 """Columns of prepared examples beside their sound."""
 
 
+def aligned(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return logits with the label that each predicts, -100 for none; of CTC every frame counts, with label 0."""
+    import torch
+
+    if not is_ctc(labels):
+        return logits, labels
+    return logits, torch.zeros(logits.shape[:2], dtype=torch.long, device=logits.device)
+
+
+def is_ctc(labels: "torch.Tensor") -> bool:
+    """Return whether labels [batch, tokens] are those of a CTC batch."""
+    return bool((labels[:, -1] <= BLANK).all())
+
+
 def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return [batch] nll (nats, summed) of the references, and [batch] counts of their tokens; float64.
 
@@ -150,7 +167,7 @@ def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tenso
     """
     import torch
 
-    if not bool((labels[:, -1] <= BLANK).all()):
+    if not is_ctc(labels):
         return sequences.losses(logits, labels)
     blank, targets = BLANK - int(labels[0, -1]), labels[:, :-1].to(logits.device)
     own = targets != IGNORED

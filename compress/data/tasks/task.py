@@ -225,8 +225,8 @@ class Task:
     writing_headline: OperatingPoint | None = None
     """Default headline point of the models that write token by token, if the task has others too."""
     alike: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]] | None = None
-    """alike(rows): the rows cut to one length, for a task whose batches hold rows of one length only, because padding
-    would change answers; None for a task that pads."""
+    """alike(rows): the rows cut to one length, for a task whose judged batches hold rows of one length only, because
+    padding would change answers; None for a task that pads them."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     natural: bool = False
