@@ -11,6 +11,8 @@ LETTERS = "abcde"
 RATE = 16_000
 TONE, PAUSE, FRAME = 960, 320, 160
 """Samples of a letter, of the silence after it, and of the first convolution."""
+PAD, END, START, PLAIN = 6, 7, 9, 10
+"""Ids of the made Whisper: padding, end, start of a transcript, and no timestamps."""
 SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "<notimestamps>")
 SECONDS = 1
 """What the made Whisper reads."""
@@ -53,7 +55,7 @@ def tokenizer(kind: str) -> Any:
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 
-        listed = [*SPECIAL, " ", *LETTERS]
+        listed = [" ", *LETTERS, *SPECIAL]  # as Whisper's: special tokens follow those of texts
         inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(listed)}, unk_token="<unk>"))
         inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
         inner.decoder = decoders.Fuse()
@@ -95,16 +97,16 @@ def untrained(kind: str = "group", layers: int = 2, width: int = 32) -> Any:
         config: Any = transformers.WhisperConfig(
             vocab_size=len(SPECIAL) + 1 + len(LETTERS), num_mel_bins=16, d_model=width, encoder_layers=layers,
             decoder_layers=layers, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
-            decoder_ffn_dim=64, max_source_positions=50 * SECONDS, max_target_positions=24, pad_token_id=0,
-            bos_token_id=3, eos_token_id=1, decoder_start_token_id=3, dropout=0.0, attention_dropout=0.0,
+            decoder_ffn_dim=64, max_source_positions=50 * SECONDS, max_target_positions=24, pad_token_id=PAD,
+            bos_token_id=START, eos_token_id=END, decoder_start_token_id=START, dropout=0.0, attention_dropout=0.0,
             activation_dropout=0.0,
         )  # fmt: skip
         model = transformers.WhisperForConditionalGeneration(config)
         model.generation_config = transformers.GenerationConfig(
-            decoder_start_token_id=3, bos_token_id=3, eos_token_id=1, pad_token_id=0, no_timestamps_token_id=4,
-            begin_suppress_tokens=[5], is_multilingual=False, max_length=24, return_timestamps=False,
+            decoder_start_token_id=START, bos_token_id=START, eos_token_id=END, pad_token_id=PAD,
+            no_timestamps_token_id=PLAIN, begin_suppress_tokens=[0], is_multilingual=False, max_length=24, return_timestamps=False,
         )  # fmt: skip
-        model.generation_config.suppress_tokens = [0, 2]
+        model.generation_config.suppress_tokens = [PAD, 8]
         return model.eval()
     config = transformers.Wav2Vec2Config(
         vocab_size=5 + len(LETTERS), hidden_size=width, num_hidden_layers=layers, num_attention_heads=4,
@@ -133,7 +135,7 @@ def trained(kind: str = "group", steps: int = 60, **size: int) -> Any:
         rows = [spoken for spoken, _ in texts(16, seed=1000 + step, kind=kind)]
         if kind == "whisper":
             features = torch.from_numpy(np.stack([speech.features(wave(text)) for text in rows]))
-            ids = [[4, *speech.tokenizer(text, add_special_tokens=False)["input_ids"], 1] for text in rows]
+            ids = [[PLAIN, *speech.tokenizer(text, add_special_tokens=False)["input_ids"], END] for text in rows]
             loss = model(input_features=features, labels=torch.tensor(ids)).loss
         else:
             loss = _frames_loss(model, speech, rows)

@@ -5,6 +5,7 @@ from importlib import util
 
 from compress.base.config import InputError
 from compress.base.device import Device
+from compress.data.source import Source
 from compress.data.tasks import task_of
 from compress.model.runtimes import providers
 from compress.records.result import Machine
@@ -24,8 +25,9 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool 
     capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
     declared = task_of(task)
     only = declared.eager_only or (declared.eager_only_writing if writes else "")
+    models = f"models of {task}{'' if declared.eager_only else ' that write token by token'}"
     if only and recipe.runtime not in ("auto", "eager"):
-        raise InputError(f"{recipe.name} runtime: {recipe.runtime} does not execute models of {task}: {only}")
+        raise InputError(f"{recipe.name} runtime: {recipe.runtime} does not execute {models}: {only}")
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
     runtime: str = recipe.runtime
     for index, step in enumerate(recipe.steps):
@@ -47,7 +49,8 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool 
                     with_cache=task_of(task).continues,
                 )
             except InputError as error:
-                why = f"; {task} has runtime eager alone: {only}" if only else ""
+                which = f"{task} has" if declared.eager_only else f"{models} have"
+                why = f"; {which} runtime eager alone: {only}" if only else ""
                 raise InputError(f"{recipe.name} steps.{index}: {problem}{why}" for problem in error.problems) from None
             runtime, backend = row.runtime, row.backend
             if runtime == "llama.cpp" and not (part.symmetric and part.group_size == 32 and part.scaling == "none"):
@@ -81,6 +84,15 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool 
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)
     return runtime
+
+
+def unsupported(recipe: Recipe, machine: Machine, source: Source) -> list[str]:
+    """Return why the device cannot run a recipe with this model, as far as the model's kind decides it."""
+    try:
+        supported_runtime(recipe, machine, source.workload.task, source.workload.writes)
+    except InputError as error:
+        return list(error.problems)
+    return []
 
 
 def _check_static(recipe: Recipe, runtime: str, device: Device) -> None:

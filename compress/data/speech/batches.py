@@ -1,8 +1,8 @@
 """Batches of recordings, as models of both kinds take them.
 
     Whisper   input_features [batch, bins, frames], decoder_input_ids and labels [batch, tokens]
-    CTC       input_values [batch, samples]; labels [batch, tokens + 1], -100 after a text's own, at last -1000 minus the
-              id of the blank
+    CTC       input_values [batch, samples]; labels [batch, tokens + 1], -100 after a text's own, at last -1000 minus
+              the id of the blank
 
 CTC batches have no mask. Judged and compared ones hold recordings of one length: beside a longer one, padding changes
 the logits of models with group norm, masked or not, since the norm takes its mean over all frames. Batches of training

@@ -88,7 +88,8 @@ def example_inputs(model: Any) -> dict[str, Any]:
     ids = torch.arange(8, device=device)[None] % config.vocab_size
     if model.main_input_name == "input_features":
         features = torch.zeros(1, config.num_mel_bins, 2 * config.max_source_positions, device=device)
-        return {"input_features": features, "decoder_input_ids": ids, "use_cache": False}
+        whole = {"decoder_attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}  # as below
+        return {"input_features": features, "decoder_input_ids": ids, **whole, "use_cache": False}
     # without a cache, which would add concatenations to the graph that link no channels
     # a skeleton gets a 4-D mask: transformers reads the values of a 2-D one to see whether it masks anything
     mask = {"attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}
