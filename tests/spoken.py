@@ -104,7 +104,8 @@ def untrained(kind: str = "group", layers: int = 2, width: int = 32) -> Any:
         model = transformers.WhisperForConditionalGeneration(config)
         model.generation_config = transformers.GenerationConfig(
             decoder_start_token_id=START, bos_token_id=START, eos_token_id=END, pad_token_id=PAD,
-            no_timestamps_token_id=PLAIN, begin_suppress_tokens=[0], is_multilingual=False, max_length=24, return_timestamps=False,
+            no_timestamps_token_id=PLAIN, begin_suppress_tokens=[0], is_multilingual=False, max_length=24,
+            return_timestamps=False,
         )  # fmt: skip
         model.generation_config.suppress_tokens = [PAD, 8]
         return model.eval()

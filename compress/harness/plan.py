@@ -31,7 +31,7 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.harness.fingerprints import RESULT_CODE, environment, named_content, transform_inputs
 from compress.harness.names import checked_name, name_conflicts
-from compress.harness.supported import check_native, supported_runtime, unsupported
+from compress.harness.supported import check_native, left_out, supported_runtime
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
@@ -116,13 +116,10 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         try:
             if name not in sources:
                 sources[name] = locate.resolve(workloads[name])
-                problems.extend(name_conflicts(options.out / sources[name].workload.name, sources[name]))
-                problems.extend(_mapped_problems(sources[name]))
+                conflicts = name_conflicts(options.out / sources[name].workload.name, sources[name])
+                problems.extend([*conflicts, *_mapped_problems(sources[name])])
             source = sources[name]
-            if reasons := unsupported(recipe, machine, source):
-                problems.extend(() if options.fitting else reasons)
-                for reason in reasons if options.fitting else ():
-                    say(f"{recipe.name} is left out: {reason.removeprefix(f'{recipe.name}: ')}")
+            if left_out(recipe, machine, source, options.fitting):
                 continue
             metric = metrics.digest(source.workload.metric_source)
             _check_margin(recipe, source.workload.metric_name)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import util
 
 from compress.base.config import InputError
+from compress.base.console import say
 from compress.base.device import Device
 from compress.data.source import Source
 from compress.data.tasks import task_of
@@ -86,13 +87,20 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool 
     return runtime
 
 
-def unsupported(recipe: Recipe, machine: Machine, source: Source) -> list[str]:
-    """Return why the device cannot run a recipe with this model, as far as the model's kind decides it."""
+def left_out(recipe: Recipe, machine: Machine, source: Source, fitting: bool) -> bool:
+    """Return whether a recipe does not run here with this kind of model, and print why.
+
+    Raises InputError if it does not, unless only the `fitting` recipes are to run.
+    """
     try:
         supported_runtime(recipe, machine, source.workload.task, source.workload.writes)
     except InputError as error:
-        return list(error.problems)
-    return []
+        if not fitting:
+            raise
+        for problem in error.problems:
+            say(f"{recipe.name} is left out: {problem.removeprefix(f'{recipe.name}: ')}")
+        return True
+    return False
 
 
 def _check_static(recipe: Recipe, runtime: str, device: Device) -> None:

@@ -45,14 +45,15 @@ def evaluate(
             batch = task.collate([rows[i] for i in order[start:end]], processor)
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
-            logits = logits_of(model(**inputs))
+            output = model(**inputs)
+            logits = logits_of(output)
             finite, outputs = finite and bool(torch.isfinite(logits).all()), int(logits.shape[-1])
             for key, values in task.outcomes(logits, batch).items():
                 collected.setdefault(key, []).extend(values[done - start :])
             if task.writes is not None:
-                for key, values in task.writes(model, inputs, processor, logits).items():
+                for key, values in task.writes(model, inputs, processor, output).items():
                     collected.setdefault(key, []).extend(values[done - start :])
-            del logits  # so that only one batch's logits are in memory
+            del output, logits  # so that only one batch's logits are in memory
             running.advance(end - done)
     restored = {key: _restore(values, order) for key, values in collected.items()}
     answers = task.answers(restored, examples)

@@ -17,6 +17,7 @@ import numpy as np
 from compress.base.config import InputError
 from compress.data.point import OperatingPoint
 from compress.data.speech import models, whisper
+from compress.data.speech.processor import of
 from compress.data.tasks import sequences
 from compress.data.tasks.task import IGNORED
 
@@ -57,6 +58,7 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
     """Return one batch; see the module's docstring. Shorter recordings of CTC are filled with silence."""
     import torch
 
+    processor = of(processor)
     name = processor.input_name
     given = [np.asarray(example[name], dtype=np.float32) for example in examples]
     longest = max(each.shape[-1] for each in given)
@@ -103,6 +105,7 @@ def fixed(
 
     if point.audio_s is None:
         raise InputError("an operating point of speech needs audio_s, seconds of sound, such as audio_s: 10")
+    processor = of(processor)
     wanted = point.audio_s * processor.sampling_rate
     waves = _Waves(examples, processor, seed)
     made = []

@@ -57,6 +57,19 @@ class SpeechProcessor:
         self.tokenizer.save_pretrained(folder)
 
 
+def of(processor: Any) -> SpeechProcessor:
+    """Return the processor of a model in memory as this class: transformers' own have the same two parts."""
+    if isinstance(processor, SpeechProcessor):
+        return processor
+    parts = [getattr(processor, name, None) for name in ("feature_extractor", "tokenizer")]
+    if None in parts:
+        raise InputError(
+            f"a {type(processor).__name__} is no processor of speech; expected one with a feature extractor and a "
+            "tokenizer, such as AutoProcessor.from_pretrained of a Whisper or a Wav2Vec2 folder"
+        )
+    return SpeechProcessor(*parts)
+
+
 def load(location: str, **options: Any) -> SpeechProcessor:
     """Return the processor stored with a model."""
     from transformers import AutoFeatureExtractor, AutoTokenizer

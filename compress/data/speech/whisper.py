@@ -84,22 +84,29 @@ def settings_of(config: Any) -> dict[str, Any]:
     return {PROMPT: [found["decoder_start_token_id"]], **found}
 
 
-def generated(model: Any, features: Any) -> list[list[int]]:
-    """Return the ids of the text that a model writes for each spectrogram [batch, bins, frames], without its prompt."""
+def generated(model: Any, states: Any) -> list[list[int]]:
+    """Return the ids of the text that a model writes for each recording, without its prompt.
+
+    `states` are what its encoder made of them [batch, frames, width].
+    """
     import torch
     from transformers import GenerationConfig
     from transformers.generation import GenerationMixin
+    from transformers.modeling_outputs import BaseModelOutput
 
     settings = settings_of(model.config)
     unused = {PROMPT, TIMESTAMPS, decoding.LEFT_OUT, "prompts"}
     unused |= set(decoding.OF_BEAMS) if (settings.get("num_beams") or 1) == 1 else set()
     given = {name: value for name, value in {**decoding.NEUTRAL, **settings}.items() if name not in unused}
     asked = GenerationConfig(**{**given, "do_sample": False})
-    prompt = torch.tensor([settings[PROMPT]] * len(features), device=features.device)
+    prompt = torch.tensor([settings[PROMPT]] * len(states), device=states.device)
     before, model.generation_config = model.generation_config, asked
     try:  # Whisper's own generate falls back to sampling for long recordings, and adds timestamps
         found = GenerationMixin.generate(
-            model, inputs=features.to(model.dtype), decoder_input_ids=prompt, generation_config=asked
+            model,
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            decoder_input_ids=prompt,
+            generation_config=asked,
         )
     finally:
         model.generation_config = before

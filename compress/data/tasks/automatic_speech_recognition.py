@@ -63,6 +63,7 @@ def configure(config: Any, folder: Path | None, workload: WorkloadView) -> None:
 def check(model: Any, speech: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each."""
     problems: list[str] = []
+    speech = processor.of(speech)
     name = speech.input_name
     expected = "input_features" if models.writes(model.config.to_dict()) else models.WAVEFORM
     if name != expected or getattr(model, "main_input_name", expected) != expected:
@@ -103,6 +104,7 @@ def prepare(raw: "datasets.Dataset", speech: Any, workload: WorkloadView, config
 
     sound.check_package()
     transcripts.check_packages()
+    speech = processor.of(speech)
     spec, writes = workload.dataset, models.writes(config.to_dict())
     require_column(raw, spec.audio, "audio")
     texts = _texts(raw, spec.text)
@@ -210,17 +212,17 @@ def _remark(
     return "; ".join(parts)
 
 
-def writes(model: Any, inputs: Batch, speech: Any, logits: "torch.Tensor") -> dict[str, list[Any]]:
+def writes(model: Any, inputs: Batch, speech: Any, output: Any) -> dict[str, list[Any]]:
     """Return the transcript of each row, and whether the model ended it by itself."""
     if "input_features" in inputs:
-        found = whisper.generated(model, inputs["input_features"])
+        found = whisper.generated(model, output.encoder_last_hidden_state)
         kept = [whisper.text_ids(ids, model.config) for ids in found]
         texts = speech.batch_decode(kept, skip_special_tokens=True)
         return {
             "written": [text.strip() for text in texts],
             "ended": [whisper.ended(ids, model.config) for ids in found],
         }
-    texts = speech.batch_decode(logits.argmax(dim=-1).cpu())
+    texts = speech.batch_decode(output.logits.argmax(dim=-1).cpu())
     return {"written": [text.strip() for text in texts], "ended": [True] * len(texts)}
 
 

@@ -196,8 +196,8 @@ class Task:
     """lines(folder): further lines of a workload file for the model in this folder."""
     longest: Callable[[Path], int | None] = unstated
     """longest(folder): the longest input in tokens that files beside the weights state."""
-    writes: Callable[[Any, Batch, Any, "torch.Tensor"], Mapping[str, list[Any]]] | None = None
-    """writes(model, inputs, processor, logits): further outcomes of every row, of the text that the model writes for
+    writes: Callable[[Any, Batch, Any, Any], Mapping[str, list[Any]]] | None = None
+    """writes(model, inputs, processor, output): further outcomes of every row, of the text that the model writes for
     it; None for a task that is judged by logits alone."""
     search: Search | None = None
     """How the test split is read from several tables; None for one table."""
