@@ -115,9 +115,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         name = options.workload or recipe.workload
         try:
             if name not in sources:
-                sources[name] = locate.resolve(workloads[name])
-                conflicts = name_conflicts(options.out / sources[name].workload.name, sources[name])
-                problems.extend([*conflicts, *_mapped_problems(sources[name])])
+                sources[name] = _located(workloads[name], options, problems)
             source = sources[name]
             if left_out(recipe, machine, source, options.fitting):
                 continue
@@ -162,6 +160,14 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
+
+
+def _located(workload: Workload, options: Options, problems: list[str]) -> Source:
+    """Return the source of a workload; errors of its name and its map are added to `problems`."""
+    source = locate.resolve(workload)
+    problems.extend(name_conflicts(options.out / workload.name, source))
+    problems.extend(_mapped_problems(source))
+    return source
 
 
 def _mapped_problems(source: Source) -> list[str]:
