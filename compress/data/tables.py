@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
+from compress.data.bad_rows import BadRows
 from compress.data.dataset import Dataset
 from compress.data.formats import conll, delimited, image_folders, json_rows, parquet, sound_files
 from compress.data.formats.parquet import one_line
@@ -180,7 +181,10 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
     raw = read_files(list(data_files.tables), spec)
     declared = task_of(source.workload.task)
     if declared.reads_sound:
-        return sound_files.undecoded(sound_files.by_table(raw, data_files, path, spec))
+        try:
+            return sound_files.undecoded(sound_files.by_table(raw, data_files, path, spec))
+        except BadRows as error:
+            raise BadRows(error.rows, _row_places(data_files.tables, spec)) from None
     return image_folders.by_table(raw, data_files, path, spec) if declared.reads_images else raw
 
 
