@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,15 @@ def untrained(kind: str = "group", layers: int = 2, width: int = 32) -> Any:
     return model.eval()
 
 
-def trained(kind: str = "group", steps: int = 60, **size: int) -> Any:
-    """The same, trained on made speech: Whisper by its own loss, CTC by the label of every frame, which is known."""
+@cache
+def trained(kind: str = "group", steps: int = 60) -> Any:
+    """The same, trained on made speech: Whisper by its own loss, CTC by the label of every frame, which is known.
+
+    The model is made once in a process: tests leave it as it is.
+    """
     import torch
 
-    model, speech = untrained(kind, **size).train(), processor(kind)
+    model, speech = untrained(kind).train(), processor(kind)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
         rows = [spoken for spoken, _ in texts(16, seed=1000 + step, kind=kind)]

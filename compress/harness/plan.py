@@ -114,9 +114,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     for recipe in fit:
         name = options.workload or recipe.workload
         try:
-            if name not in sources:
-                sources[name] = _located(workloads[name], options, problems)
-            source = sources[name]
+            source = sources.get(name) or sources.setdefault(name, _located(workloads[name], options, problems))
             if left_out(recipe, machine, source, options.fitting):
                 continue
             metric = metrics.digest(source.workload.metric_source)
@@ -165,8 +163,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
 def _located(workload: Workload, options: Options, problems: list[str]) -> Source:
     """Return the source of a workload; errors of its name and its map are added to `problems`."""
     source = locate.resolve(workload)
-    problems.extend(name_conflicts(options.out / workload.name, source))
-    problems.extend(_mapped_problems(source))
+    problems.extend([*name_conflicts(options.out / workload.name, source), *_mapped_problems(source)])
     return source
 
 

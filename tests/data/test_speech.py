@@ -1,5 +1,6 @@
 """Speech through small models of both kinds: texts as transformers writes them, batches, losses, refused rows."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import datasets
 import jiwer
 import pytest
 import torch
+import transformers
 
 from compress.analysis import metrics
 from compress.base.errors import InputError
@@ -18,6 +20,7 @@ from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
 from compress.measure.latency import Pass
 from tests import spoken
+from tests.helpers import assets
 from tests.task_runs import bundled, graph_of
 
 TASK = task_of("automatic-speech-recognition")
@@ -235,3 +238,20 @@ def test_labels_take_the_case_of_the_vocabulary() -> None:
     letters = spoken.tokenizer("group")
     found = batches.labels(["ab a"], letters, None, writes=False)
     assert found == [letters("AB A")["input_ids"]] and letters.unk_token_id not in found[0]
+
+
+def test_real_whisper_transcribes_real_speech_word_for_word() -> None:
+    """Needs Whisper tiny.en as `shared/models/whisper.sh` makes it, in the folder that COMPRESS_WHISPER names."""
+    folder = os.environ.get("COMPRESS_WHISPER", "")
+    if not (Path(folder) / "config.json").is_file() or not folder:
+        pytest.skip("COMPRESS_WHISPER names no folder of Whisper tiny.en")
+    recording = assets("data", "jfk", "jfk.flac")
+    text = "And so my fellow Americans ask not what your country can do for you ask what you can do for your country"
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    whisper.configure(model.config, Path(folder), stated())
+    rows = datasets.Dataset.from_dict({"audio": [str(recording)], "text": [text]})
+    speech = TASK.load_processor(folder)
+    examples = TASK.prepare(rows, speech, stated(), model.config)
+    found = evaluate(model, TASK, examples, speech, CPU, 1).outcomes
+    assert (found["errors"], found["words"], found["letter_errors"]) == ([0], [22], [0])
+    assert "1 of them resampled from 44100 Hz to 16000 Hz" in examples.info.description

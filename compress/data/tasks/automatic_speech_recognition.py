@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.base.config import InputError
-from compress.data.bad_rows import refuse, shown
 from compress.data.formats import sound
 from compress.data.generation import Generation
 from compress.data.point import OperatingPoint
-from compress.data.speech import batches, models, processor, whisper
+from compress.data.speech import batches, models, processor, recordings, whisper
 from compress.data.tasks import transcripts
 from compress.data.tasks.columns import Column
 from compress.data.tasks.labels import require_column
@@ -107,10 +106,10 @@ def prepare(raw: "datasets.Dataset", speech: Any, workload: WorkloadView, config
     speech = processor.of(speech)
     spec, writes = workload.dataset, models.writes(config.to_dict())
     require_column(raw, spec.audio, "audio")
-    texts = _texts(raw, spec.text)
+    texts = recordings.texts_of(raw, spec.text)
     if isinstance(raw.features[spec.audio], datasets.Audio):
         raw = raw.cast_column(spec.audio, datasets.Audio(decode=False))
-    found = _sounds(raw, spec.audio, speech, speech.most_samples if writes else None)
+    found = recordings.sounds_of(raw, spec.audio, speech, speech.most_samples if writes else None)
     samples = [sound.count(each, speech.sampling_rate) for each in found]
     prompt = whisper.settings_of(config)[whisper.PROMPT] if writes else []
     columns = {
@@ -128,88 +127,18 @@ def prepare(raw: "datasets.Dataset", speech: Any, workload: WorkloadView, config
     for name, values in columns.items():
         feature = datasets.List(datasets.Value("int32")) if name in ("labels", "prompt") else None
         prepared = prepared.add_column(name, values, feature=feature)
-    prepared.info.description = _remark(found, texts, speech, workload, config)
+    prepared.info.description = recordings.remark(found, texts, speech, workload, config)
 
     def inputs(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         others = {name: values for name, values in rows.items() if name != spec.audio}
         if spec.audio not in rows:
             return others
-        return {speech.input_name: [_features(value, spec.audio, speech) for value in rows[spec.audio]], **others}
+        return {
+            speech.input_name: [recordings.features(value, spec.audio, speech) for value in rows[spec.audio]],
+            **others,
+        }
 
     return prepared.with_transform(inputs)
-
-
-def _features(value: Any, column: str, speech: Any) -> np.ndarray[Any, Any]:
-    try:
-        return np.asarray(speech.features(sound.mono(value, speech.sampling_rate)))
-    except InputError as error:
-        name = value.get("path") if isinstance(value, Mapping) else value if isinstance(value, str) else None
-        place = f"audio column {column!r}{f' ({name})' if name else ''}"
-        raise InputError(f"{place} {problem}" for problem in error.problems) from None
-
-
-def _texts(raw: "datasets.Dataset", column: str) -> list[str]:
-    """Return the transcripts. An empty one is of a recording without words. Raises BadRows for one that is no text."""
-    require_column(raw, column, "text")
-    found = list(raw[column])
-    refuse(
-        (row, f"the text is {shown(value)}; expected a transcript, or an empty text for sound without words")
-        for row, value in enumerate(found)
-        if not isinstance(value, str)
-    )
-    return found
-
-
-def _sounds(raw: "datasets.Dataset", column: str, speech: Any, most: int | None) -> list[sound.Sound]:
-    """Return what is known of every recording. Raises BadRows for those that are none, empty or too long."""
-    found, problems = [], []
-    for row, example in enumerate(raw.select_columns([column])):
-        try:
-            each = sound.found(example[column])
-        except InputError as error:
-            problems += [(row, f"audio column {column!r} {problem}") for problem in error.problems]
-            continue
-        found.append(each)
-        seconds = each.samples / each.sampling_rate
-        if problem := _length_problem(sound.count(each, speech.sampling_rate), seconds, speech, most):
-            problems.append((row, problem))
-    refuse(problems)
-    return found
-
-
-def _length_problem(samples: int, seconds: float, speech: Any, most: int | None) -> str:
-    """Return why a recording is too short or too long; empty if it is neither."""
-    if samples == 0:
-        return "the sound is empty; expected samples: remove the row"
-    if most is not None and samples > most:
-        return (
-            f"the sound lasts {seconds:.1f} s, and the model reads {most / speech.sampling_rate:g} s: its end would be "
-            "left out; cut it into shorter recordings with their own texts"
-        )
-    if most is None and samples < batches.FEWEST:
-        return f"the sound has {samples} samples; expected at least {batches.FEWEST}, of which a frame is made"
-    return ""
-
-
-def _remark(
-    found: Sequence[sound.Sound], texts: Sequence[str], speech: Any, workload: WorkloadView, config: Any
-) -> str:
-    """Return a note on how sound and texts were read, and on how texts are written."""
-    rate = speech.sampling_rate
-    total_s = sum(each.samples / each.sampling_rate for each in found)
-    parts = [f"{len(found)} recordings of {total_s / len(found):.1f} s on average"]
-    if other := [each for each in found if each.sampling_rate != rate]:
-        rates = ", ".join(str(value) for value in sorted({each.sampling_rate for each in other}))
-        parts.append(f"{len(other)} of them resampled from {rates} Hz to {rate} Hz")
-    if several := sum(each.channels > 1 for each in found):
-        parts.append(f"{several} of them have several channels, which were averaged")
-    parts.append(transcripts.signature(workload.normalizer))
-    change = transcripts.normalizer(workload.normalizer)
-    if wordless := sum(not change(text) for text in texts):
-        parts.append(f"{wordless} references have no words: words inserted there count as errors")
-    if models.writes(config.to_dict()):
-        parts.append(f"texts are written by {whisper.in_words(config)}")
-    return "; ".join(parts)
 
 
 def writes(model: Any, inputs: Batch, speech: Any, output: Any) -> dict[str, list[Any]]:
