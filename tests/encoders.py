@@ -5,12 +5,9 @@ from typing import Any
 
 import transformers
 
+from tests.families import SIZES
 from tests.made_models import bert, distilbert, random_model, roberta
 
-SIZES = {
-    "vocab_size": 64, "max_position_embeddings": 66, "hidden_size": 32, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "intermediate_size": 64, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0,
-}  # fmt: skip
 MARKS = {"cls_token_id": 2, "sep_token_id": 3}
 
 

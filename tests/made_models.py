@@ -127,6 +127,11 @@ def logits(model: Any) -> torch.Tensor:
     return answer
 
 
+def rows_gone(before: torch.Tensor, after: torch.Tensor) -> list[int]:
+    """The places of the rows of a matrix that another one, cut from it, lacks."""
+    return [place for place, row in enumerate(before) if not any(torch.equal(row, other) for other in after)]
+
+
 def text_examples(count: int = 64, seed: int = 0) -> Any:
     """Made sentences, tokenised and labelled."""
     import datasets

@@ -205,12 +205,12 @@ def searches(queries: int, seed: int) -> dict[str, dict[str, list[Any]]]:
 
 def sentence_encoder(kind: str = "Bert", pooling: tuple[str, ...] = ("mean",), **prompts: Any) -> Any:
     """A small encoder that pools and normalises, with these prompts of queries and of texts."""
-    from compress.data.sentences.encoder import SentenceEncoder
+    from compress.data.sentences.encoder import SENTENCE_ENCODER
     from compress.data.sentences.settings import Settings, store
 
     plain = encoder(kind)
     store(plain.config, Settings(pooling, True, **prompts))
-    model = SentenceEncoder.from_config(plain.config)
+    model = SENTENCE_ENCODER.from_config(plain.config)
     model.load_state_dict(plain.state_dict(), strict=False)
     return model.eval()
 

@@ -13,6 +13,8 @@ from compress.data.tasks.task import Task
 from compress.model.bundle import Bundle
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.openvino import OpenVinoModel, saved
+from compress.records import files as result_files
+from compress.records import trace
 from tests.helpers import QUICK, compress, tokenizer
 
 
@@ -56,9 +58,18 @@ def read_by(command: str, file: Path, artifact: Path, tag: str, metric: str, max
     return done.stdout if command != "pareto" else (folder / "results" / "pareto.md").read_text()
 
 
-def refused(workload: Path, field: str, value: str, expected: str) -> None:
+def verified(file: Path, runner: str) -> tuple[Any, Mapping[str, Any]]:
+    """The result in a file, which equals its trace by `verify`, and the outcomes of a runner in the trace."""
+    done = compress("verify", file, cwd=file.parents[2])
+    assert done.returncode == 0 and "0 differ from the trace" in done.stdout, done.stdout + done.stderr
+    result = result_files.read(file)
+    session = trace.read(trace.located(file, result.traces[0]))
+    return result, next(each.outcomes for each in session.runners if each.name == runner)
+
+
+def refused(workload: Path, field: str, value: str, expected: str, recipe: str = "bert_dense") -> None:
     """Run with a field that does not apply: one error with the reason, exit code 2."""
     arguments = ("--set", f"{field}={value}", "--out", "other")
-    done = compress("run", "bert_dense", "--workload", workload, *QUICK, *arguments, cwd=workload.parent)
+    done = compress("run", recipe, "--workload", workload, *QUICK, *arguments, cwd=workload.parent)
     assert done.returncode == 2, done.stdout + done.stderr
     assert expected in " ".join(done.stderr.split()), done.stderr

@@ -3,7 +3,7 @@
 This module imports next to nothing, so that `--help` starts fast.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -24,6 +24,11 @@ class NotWritten(RuntimeError):
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+def some(names: Sequence[object], most: int = 12) -> str:
+    """Return the first of many names as text for an error or a note."""
+    return ", ".join(map(str, names[:most])) + (" ..." if len(names) > most else "")
 
 
 def innermost(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from compress.base.config import InputError
 from compress.base.console import say
-from compress.data import checkpoints
+from compress.data import checkpoints, offline
 from compress.data.checkpoints.files import INDEX, WHOLE
 from compress.data.checkpoints.folder import is_whole, weights_read
 from compress.data.split_files import kind
@@ -25,8 +25,8 @@ PATIENCE_S = 10
 
 ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 WAYS_OUT = (
-    "use an offline workload (stdlib-bert, stdlib-ner, digits-vit, stdlib-llama), a workload file with local "
-    "folders (compress init), or download it once into the cache (HF_HOME) while online"
+    f"use an offline workload ({', '.join(offline.names())}), a workload file with local folders (compress init), or "
+    "download it once into the cache (HF_HOME) while online"
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
-from compress.base.errors import as_input_error
+from compress.base.errors import as_input_error, some
 from compress.data import checkpoints, configuration
 from compress.data.bad_rows import BadRows
 from compress.data.checkpoints.folder import unknown_tokenizer
@@ -151,8 +151,8 @@ def load_model(
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(
-            f"{place}: has no weights for {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}, which would be "
-            f"random; expected a model trained for {workload.task}"
+            f"{place}: has no weights for {some(missing, 4)}, which would be random; expected a model trained for "
+            f"{workload.task}"
         )
     return takes_any_precision(model.to(device or "cpu").eval()), processor
 

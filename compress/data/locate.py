@@ -46,7 +46,7 @@ def resolve(workload: Workload) -> Source:
     dialects = {} if data_revision else _dialects(workload, Path(data))
     settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
     given = model if Path(model).exists() else workload.model
-    model = _derived(workload, model, model_revision, data, data_revision)
+    model = _derived(workload, located["model"], located["dataset"])
     origin = {ORIGIN: given} if model != located["model"][0] else {}
     return Source(
         workload=workload,
@@ -79,9 +79,13 @@ def _of_kind(workload: Workload, model: str, commit: str | None) -> Workload:
     return workload.model_copy(update={"writes": bool(config and written_by(config))})
 
 
-def _derived(workload: Workload, model: str, commit: str | None, data: str, data_commit: str | None) -> str:
-    """Return the location of the model that is judged: a folder made from `model`, if the task makes one."""
+def _derived(workload: Workload, located: tuple[str, str | None, str], data: tuple[str, str | None, str]) -> str:
+    """Return the location of the model that is judged: a folder made from the located one, if the task makes one.
+
+    `located` and `data` are location, commit and content, as `_find` returns them.
+    """
     derive, place = task_of(workload.task).derive, f"{workload.name} model {workload.model}"
+    model, commit, content = located
     if derive is None:
         return model
     from compress.data import tables
@@ -89,12 +93,15 @@ def _derived(workload: Workload, model: str, commit: str | None, data: str, data
     folder = Path(model) if commit is None else downloaded(model, commit, place)
     if commit is not None and (problems := _model_problems(folder, workload, model)):
         raise InputError(problems)
-    found = Source(workload, model, data, "", {"dataset_revision": data_commit})
+    found = Source(workload, model, data[0], "", {"dataset_revision": data[1]})
+    splits: dict[Split, datasets.Dataset] = {}
 
     def load(split: Split) -> "datasets.Dataset":
-        return tables.load(found, split)
+        if split not in splits:
+            splits[split] = tables.load(found, split, splits.get("test"))
+        return splits[split]
 
-    made = derive(folder, place, workload, load)
+    made = derive(folder, place, workload, load, content if commit is None else content_hash(folder))
     return model if made == folder else str(made.resolve())
 
 

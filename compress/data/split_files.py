@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.base.config import InputError
+from compress.base.errors import some
 from compress.base.reading import irregular
 
 KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt", ".conll", ".iob2")
@@ -281,8 +282,7 @@ def _is_bystander(path: Path, place: Path) -> bool:
 
 def _names(paths: Iterable[Path]) -> str:
     """Return the first file names as text for an error."""
-    names = [path.name for path in paths]
-    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+    return some([path.name for path in paths], 4)
 
 
 def _unpacked(name: str) -> tuple[str, str]:

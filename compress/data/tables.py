@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
+from compress.base.errors import some
 from compress.data.bad_rows import BadRows
 from compress.data.dataset import Dataset
 from compress.data.formats import conll, delimited, image_folders, json_rows, parquet, sound_files
@@ -100,8 +101,11 @@ def columns(path: Path, split: str, parts: bool = False) -> list[str]:
     return list((raw.flatten() if parts else raw).column_names)
 
 
-def load(source: "Source", split: "Split") -> "datasets.Dataset":
-    """Return the raw examples of a split. Raises InputError if it is missing, unreadable or empty."""
+def load(source: "Source", split: "Split", test: "datasets.Dataset | None" = None) -> "datasets.Dataset":
+    """Return the raw examples of a split. Raises InputError if it is missing, unreadable or empty.
+
+    A train split is compared with the test split, which is read for that unless it is given as `test`.
+    """
     spec = source.workload.dataset
     name = spec.train if split == "train" else spec.test
     place = f"{source.workload.name} dataset {source.dataset}"
@@ -122,7 +126,7 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     if len(raw) == 0:
         columns = f" (its columns are {', '.join(raw.column_names[:6])[:200]})" if raw.column_names else ""
         raise InputError(f"{place}: the {split} split {name!r} is empty{columns}; expected at least one example")
-    if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
+    if split == "train" and same_inputs(raw, load(source, "test") if test is None else test, source.workload):
         raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw
 
@@ -252,4 +256,4 @@ def data_files(folder: Path) -> list[str]:
 
 def listed(names: Sequence[str]) -> str:
     """Return the first of some data files for an error."""
-    return ", ".join(names[:6]) + " ..." * (len(names) > 6) or "no data files"
+    return some(names, 6) or "no data files"

@@ -21,11 +21,11 @@ from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import content
 from compress.base.source_code import code_digest
-from compress.data import loading, locate, positions
+from compress.data import loading, locate
 from compress.data.empty import empty_model
 from compress.data.grid import Grid
 from compress.data.source import Source
-from compress.data.tasks import names_where, task_of, texts
+from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
@@ -176,7 +176,7 @@ def _mapped_problems(source: Source) -> list[str]:
         model = empty_model(loading.config_of(source), workload.task, workload.trust_remote_code)
     except InputError:
         return []  # the preflight reports the reason, with the weights' own
-    return [f"{source.place}: {problem}" for problem in texts.mapped_problems(positions.limit(model), workload)]
+    return [f"{source.place}: {problem}" for problem in task_of(workload.task).mapped_problems(model, workload)]
 
 
 def _check_margin(recipe: Recipe, metric: str) -> None:

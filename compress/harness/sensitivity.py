@@ -8,7 +8,7 @@ calibration. Sensitive layers are candidates for `overrides` and `exclude`.
 
 import copy
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,16 +24,14 @@ from compress.data.tasks.task import Task
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.harness.transform import open_bundle
-from compress.methods import apply_step
+from compress.methods import apply_step, lowrank, quantize
 from compress.methods.calibrate import batches
 from compress.methods.capture import remembered
+from compress.methods.prune import weights as prune_weights
 from compress.model.architectures import layers_of
 from compress.model.bundle import Bundle, matches
-from compress.model.convolutions import convolutions, factorable
-from compress.model.layers import weight_layers
 from compress.model.outputs import logits_of
 from compress.records.stats import Estimate
-from compress.spec.formats import ROWS
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Layers, LowRank, Prune, Quantize, Sample
 
@@ -114,7 +112,8 @@ def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
 
     measured = []
     names = list(units(bundle, step))
-    with_inputs = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
+    modules = dict(bundle.model.named_modules())  # inputs of stacked experts, which are parameters, are not captured
+    with_inputs = replace(bundle, inputs=remembered(bundle, (name for _, name in names if name in modules)))
     for part, name in track(names, "sensitivity", len(names)):
         alone = part.model_copy(update={"include": (glob.escape(name),), "exclude": ()})
         try:
@@ -155,20 +154,18 @@ def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
                 if matches(name, part):
                     yield part, name
         else:
-            convolved = _convolutions(bundle.model, part)
-            chosen = {**dict(weight_layers(bundle.model, part, convolved)), **convolved}
-            yield from ((part, name) for name, _ in bundle.model.named_modules() if name in chosen)
+            yield from ((part, name) for name in _chosen(bundle, part))
 
 
-def _convolutions(model: Any, part: Any) -> Mapping[str, Any]:
-    """Return the convolutions that a part of a step changes one by one."""
-    if isinstance(part, LowRank):
-        return factorable(model, part)
-    takes = isinstance(part, Quantize) and any(
-        row.convolutions and row.format == part.wanted_format and part.wanted_backend in ("auto", row.backend)
-        for row in ROWS
-    )
-    return convolutions(model, part) if takes else {}
+def _chosen(bundle: Bundle, part: Any) -> list[str]:
+    """Return the layers, and the stacks of experts, that a part of a step chooses: what its method chooses itself."""
+    if isinstance(part, Quantize):
+        chosen, experts = quantize.choose_layers(bundle.model, part, bundle.device, bundle.runtime, bundle.task)
+    elif isinstance(part, LowRank):
+        chosen, experts = lowrank.choose(bundle.model, part)[0], {}
+    else:
+        chosen, experts = prune_weights.choose(bundle.model, part)
+    return [*(name for name, _ in bundle.model.named_modules() if name in chosen), *experts]
 
 
 def _refuse_without_labels(task: Task) -> None:

@@ -6,11 +6,12 @@ from importlib import util
 from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.device import Device
+from compress.data.combination import combination_of
 from compress.data.source import Source
 from compress.data.tasks import task_of
 from compress.model.runtimes import providers
 from compress.records.result import Machine
-from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, NO_FOUR_BITS, OPTIONAL, PLAIN_RUNTIMES, choose
+from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, NO_FOUR_BITS, OPTIONAL, PLAIN_RUNTIMES
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
@@ -40,15 +41,7 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool 
                     "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
                 )
             try:
-                row = choose(
-                    bits=part.bits,
-                    format=part.wanted_format,
-                    backend=part.wanted_backend,
-                    runtime="eager" if only else runtime,
-                    device=device.kind,
-                    capability=least,
-                    with_cache=task_of(task).continues,
-                )
+                row = combination_of(part, task, "eager" if only else runtime, device.kind, least)
             except InputError as error:
                 which = f"{task} has" if declared.eager_only else f"{models} have"
                 why = f"; {which} runtime eager alone: {only}" if only else ""

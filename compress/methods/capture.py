@@ -13,7 +13,6 @@ captured again.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,8 +27,6 @@ from compress.model.convolutions import patches
 from compress.spec.steps import Sample
 
 Batch = Mapping[str, torch.Tensor]
-CROSS = re.compile(r"\.(EncDecAttention\.[kv]|encoder_attn\.[kv]_proj)(\.|$)")
-"""Layers of decoders that read the encoder's states."""
 
 
 @dataclass
@@ -126,12 +123,13 @@ def capture(
     read: Batch = {}
 
     def record(name: str, given: torch.Tensor) -> None:
-        sums.add(name, patches(model.get_submodule(name), given), mask_of(name, read))
+        module = model.get_submodule(name)
+        sums.add(name, patches(module, given), mask_of(read, of_source(module, given)))
         waiting.discard(name)
         if not waiting:
             raise _Enough
 
-    with _watched(model, names, record):
+    with _reading_source(model) as of_source, _watched(model, names, record):
         for batch in examples:
             waiting = set(names) if set(names) <= set(once) else {"the end of the pass"}
             read = batch
@@ -211,14 +209,34 @@ def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, Sample, s
     return inputs
 
 
-def mask_of(name: str, batch: Batch) -> torch.Tensor | None:
-    """Return the mask of the tokens that a layer reads.
+@contextmanager
+def _reading_source(model: Any) -> Iterator[Callable[[nn.Module, torch.Tensor], bool]]:
+    """Give a function (layer, its input) -> whether it reads the source's tokens, which all do without a decoder.
 
-    In an encoder-decoder these are the source's for the encoder and for the keys and values of its states, otherwise
-    the target's.
+    In an encoder-decoder these are the encoder's layers, and those that read the states which it returns: the decoder
+    hands them on as the same tensor, whatever the layers are named.
     """
-    of_source = "decoder_attention_mask" not in batch or "encoder" in name.split(".") or CROSS.search(name)
-    return batch.get("attention_mask" if of_source else "decoder_attention_mask")
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        yield lambda _module, _given: True
+        return
+    encoder = model.get_encoder()
+    own = {id(module) for module in encoder.modules()}
+    returned: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, _given: object, outputs: Any) -> None:
+        returned[:] = [outputs[0]]
+
+    handle = encoder.register_forward_hook(keep)
+    try:
+        yield lambda module, given: id(module) in own or any(given is states for states in returned)
+    finally:
+        handle.remove()
+
+
+def mask_of(batch: Batch, of_source: bool) -> torch.Tensor | None:
+    """Return the mask of the tokens that a layer reads: the source's, or those of a batch that has targets too."""
+    own = "decoder_attention_mask" in batch and not of_source
+    return batch.get("decoder_attention_mask" if own else "attention_mask")
 
 
 def token_rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

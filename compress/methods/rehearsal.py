@@ -16,7 +16,6 @@ from compress.methods import lowrank, quantize, transform
 from compress.methods.distill import adapters, comparing
 from compress.methods.distill.batches import check_device, check_divergence
 from compress.methods.distill.students import make_student
-from compress.methods.prune import channels as prune_channels
 from compress.methods.prune import vocabulary as prune_vocabulary
 from compress.methods.prune import weights as prune_weights
 from compress.model.bundle import Bundle
@@ -83,8 +82,6 @@ def _prune(bundle: Bundle, step: Prune) -> Known:
     if step.structure == "vocabulary":
         prune_vocabulary.check(bundle)
         return bundle  # its rows depend on the corpus; no other shape does
-    if step.structure == "channels":
-        prune_channels.check(bundle.model)
     plain = step
     if step.cost != "parameters":  # the cost is measured in the real run; any fraction reveals a missing structure
         plain = step.model_copy(update={"cost": "parameters", "fraction": 0.5})

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from compress.base.config import InputError
+from compress.model.convolutions import LowRankConvolution
 from compress.model.encoder_decoders import WRITERS, two_stacks
 from compress.model.families import ARCHITECTURES, Architecture
 
@@ -73,6 +74,8 @@ def stream_of(model: Any, architecture: Architecture) -> Any:
     base = getattr(model, model.base_model_prefix, model)
     modules = dict(base.named_modules())
     plain = getattr(embedding, "projection", embedding)  # a ViT's patch embedding contains a convolution
+    if isinstance(plain, LowRankConvolution):
+        plain = plain.second
     return modules.get(architecture.stream, plain) if architecture.stream else plain
 
 

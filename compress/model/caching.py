@@ -143,48 +143,45 @@ class EagerCache(Caching):
     def _run(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the likeliest next ids [batch, 1]; only the last token's logits are computed."""
         last = {"logits_to_keep": 1} if self._keeps_logits else {}
-        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, **last)
+        output = self._model(**self.inputs(ids), past_key_values=self._cache, use_cache=True, **last)
         self._cache = output.past_key_values
         found: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
         return found
 
+    def inputs(self, ids: torch.Tensor) -> dict[str, Any]:
+        """Return the model's inputs for ids [batch, new], besides the cache."""
+        return {"input_ids": ids}
 
-class EncodedCache(Caching):
+
+class EncodedCache(EagerCache):
     """An encoder-decoder of transformers: a prompt is a source, which is encoded once, and the texts are targets.
 
     Its cache has keys and values of the source's tokens in every layer of the decoder, and those of the target's.
     """
 
     def __init__(self, model: Any):
-        self._model = model
-        self._cache: Any = None
+        super().__init__(model)
         self._encoded: Any = None
-        self._steps = 0
         self._first = 1
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
         """Encode sources, token ids [batch, length] or spectrograms [batch, bins, frames], and return the likeliest
         first ids [batch, 1] of their targets."""
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        self._steps = 0
-        settings = settings_of(self._model.config)
-        encoder = self._model.get_encoder()
+        encoder, settings = self._model.get_encoder(), settings_of(self._model.config)
         self._encoded = encoder(ids.to(self._model.dtype)) if ids.is_floating_point() else encoder(input_ids=ids)
-        self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         start = settings.get(PROMPT) or [settings["decoder_start_token_id"]]
         self._first = len(start)
-        return self._run(torch.tensor([start] * len(ids), device=ids.device))
+        return super().prefill(torch.tensor([start] * len(ids), device=ids.device))
 
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
-        """Append ids [batch, 1] to the targets and return the likeliest next ids [batch, 1]."""
-        self._steps += 1
-        return self._run(ids)
+    def new_cache(self) -> Any:
+        """Return an empty cache of sources and targets."""
+        from transformers import DynamicCache, EncoderDecoderCache
 
-    def rewind(self) -> None:
-        """Cut the targets back to the tokens before them."""
-        self._cache.crop(-self._steps)
-        self._steps = 0
+        return EncoderDecoderCache(DynamicCache(), DynamicCache())
+
+    def inputs(self, ids: torch.Tensor) -> dict[str, Any]:
+        """Return the model's inputs for ids [batch, new] of targets, besides the cache."""
+        return {"encoder_outputs": self._encoded, "decoder_input_ids": ids}
 
     @property
     def cache_bytes(self) -> int:
@@ -195,15 +192,6 @@ class EncodedCache(Caching):
         """Return the bytes of the cache with so many tokens of source and target, where it has `now` at present."""
         targets = _bytes_of(self._cache.self_attention_cache)
         return self.cache_bytes + (tokens - now) * (targets // (self._steps + self._first))
-
-    def _run(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the likeliest next ids [batch, 1]."""
-        output = self._model(
-            encoder_outputs=self._encoded, decoder_input_ids=ids, past_key_values=self._cache, use_cache=True
-        )
-        self._cache = output.past_key_values
-        found: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
-        return found
 
 
 def _bytes_of(cache: Any) -> int:

@@ -8,14 +8,15 @@ The channel decomposition is that of Zhang et al. 2016, arXiv:1505.06798, the sp
 arXiv:1405.3866. Of a 1 x 1 convolution both are the low rank of a linear layer.
 """
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from compress.model.bundle import matches, matches_any
-from compress.spec.steps import Layers
+from compress.model.bundle import matches_any
+from compress.spec.steps import HEADS, Layers
 
 CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -26,12 +27,15 @@ SPANS = ("kernel_size", "stride", "padding", "dilation")
 OWN_FORWARDS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
 
 
-def convolutions(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+def convolutions(model: nn.Module, layers: Layers) -> dict[str, Convolution]:
     """Return the chosen convolutions by name. The default exclusion of embeddings does not concern them.
 
-    A stem is often named so (`resnet.embedder`): few weights, but much of the work.
+    A stem is often named so (`resnet.embedder`): few weights, but much of the work. In a list of the user's own, the
+    same pattern counts like any other.
     """
-    excluded = tuple(pattern for pattern in layers.exclude if pattern != EMBEDDINGS)
+    excluded = layers.exclude
+    if excluded[: len(HEADS)] == HEADS:  # patterns of overrides follow the default ones
+        excluded = (*(pattern for pattern in HEADS if pattern != EMBEDDINGS), *excluded[len(HEADS) :])
     return {
         name: module
         for name, module in model.named_modules()
@@ -49,17 +53,29 @@ def is_depthwise(module: nn.Module) -> bool:
 
 def factorable(model: nn.Module, layers: Layers) -> dict[str, Convolution]:
     """Return the chosen convolutions that two thin ones can replace: without groups, and padded with zeros."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, CONVOLUTIONS) and _is_plain(module) and matches(name, layers)
-    }
+    return {name: module for name, module in convolutions(model, layers).items() if unfactorable(module) is None}
 
 
-def _is_plain(module: Convolution) -> bool:
-    whole = module.groups == 1 and module.padding_mode == "zeros" and not any(_beyond(module))
-    own = type(module).forward in OWN_FORWARDS  # others may change the weight or pad the inputs first
-    return whole and own and module._parameters.get("weight") is not None
+def unfactorable(module: Convolution) -> str | None:
+    """Return why two thin convolutions cannot replace one; None if they can."""
+    if module.groups > 1:
+        return "grouped or depthwise"
+    if module.padding_mode != "zeros":
+        return f"padded by padding_mode {module.padding_mode}, not with zeros"
+    if any(_beyond(module)):
+        return "padded more on one side than on the other"
+    if type(module).forward not in OWN_FORWARDS:  # it may change the weight or pad the inputs first
+        return f"{type(module).__name__} computes something else than a plain convolution"
+    return None
+
+
+def matrix_shape(module: Convolution, decomposition: Decomposition) -> tuple[int, int]:
+    """Return the shape of `as_matrix`, which may copy the weight."""
+    out, into, *kernel = module.weight.shape
+    if _is_spatial(module, decomposition):
+        height, width = kernel
+        return out * width, into * height
+    return out, into * math.prod(kernel)
 
 
 def as_matrix(module: Convolution, decomposition: Decomposition) -> torch.Tensor:
@@ -70,8 +86,7 @@ def as_matrix(module: Convolution, decomposition: Decomposition) -> torch.Tensor
     weight = module.weight.data  # [out, in, height, width]
     if not _is_spatial(module, decomposition):
         return weight.flatten(1)
-    out, into, height, width = weight.shape
-    return weight.permute(0, 3, 1, 2).reshape(out * width, into * height)
+    return weight.permute(0, 3, 1, 2).reshape(matrix_shape(module, decomposition))
 
 
 def patches(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
@@ -114,6 +129,11 @@ class LowRankConvolution(nn.Module):
         super().__init__()
         self.first = first
         self.second = second
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight of the second convolution: embeddings of patches read its type to cast pixels."""
+        return self.second.weight
 
     def __getattr__(self, name: str) -> Any:
         """Return a span of the dense convolution (stride, padding ...): MobileNet pads its inputs by them."""

@@ -6,34 +6,18 @@ A model of the same family that only classifies has the names in `compress.model
 from dataclasses import replace
 from typing import Any
 
-from compress.model.families import Architecture
+from compress.data.tasks.sequences import ARCHITECTURES as CLASSES
+from compress.model.families import ARCHITECTURES, Architecture
 
 BOTH = "its encoder and its decoder would have to be cut apart; use feed_forward, or distill with config"
 REFUSED = (
     "prune heads", "prune hidden", "prune layers", "distill", "distill with hidden_weight",
     "distill with attention_weight", "distill with relation_weight",
 )  # fmt: skip
-_BART_DECODER = Architecture(
-    layers="decoder.layers",
-    depth="decoder_layers",
-    ffn_in=("fc1",),
-    ffn_out="fc2",
-    ffn_width="decoder_ffn_dim",
-    attention="self_attn",
-    query="self_attn.q_proj",
-    key="self_attn.k_proj",
-    value="self_attn.v_proj",
-    output="self_attn.out_proj",
-    head_size="head_dim",
-    head_count="num_heads",
-)
 _BART = replace(
-    _BART_DECODER,
-    layers="encoder.layers",
-    depth="encoder_layers",
-    ffn_width="encoder_ffn_dim",
+    ARCHITECTURES["bart"],
     refused=dict.fromkeys(REFUSED, BOTH),
-    decoder=_BART_DECODER,
+    decoder=replace(ARCHITECTURES["opt"], depth="decoder_layers", ffn_width="decoder_ffn_dim"),
 )
 
 
@@ -75,8 +59,6 @@ WRITERS: dict[str, Architecture] = {
     "t5": _T5,
     "mt5": _T5,
 }
-CLASSES = ("ForConditionalGeneration", "MTModel")
-"""Endings of classes that write texts."""
 
 
 def two_stacks(model: Any) -> Architecture | None:

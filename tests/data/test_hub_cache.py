@@ -1,15 +1,17 @@
 """Hub models in the local cache are looked at as folders are: before anything long happens, with the same errors."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
+from ruamel.yaml import YAML
 
 from compress.base.config import InputError
 from compress.data import hub, loading, locate
-from compress.data.workload import Workload
+from compress.data.workload import SHIPPED, Workload
 from compress.harness import preflight
 from compress.spec.recipe import Recipe
 from tests.data.test_checkpoints import REFUSED, Spoil, config, cut, rename_tensors, shard
@@ -105,3 +107,10 @@ def test_a_cached_student_is_checked_too(whole: Path, snapshot: Path) -> None:
     recipe = Recipe.model_validate({"steps": [{"method": "distill", "model": "owner/small", "keep_every": 1}]})
     with pytest.raises(InputError, match=r"distill model owner/small: model\.safetensors is truncated"):
         check(teacher, recipe)
+
+
+def test_the_way_out_without_a_network_is_every_shipped_workload_that_needs_none() -> None:
+    plain = [YAML(typ="safe").load(file) for file in SHIPPED.glob("*.yaml")]
+    needless = {each["model"].removeprefix("offline:") for each in plain if each["model"].startswith("offline:")}
+    listed = re.search(r"an offline workload \(([^)]*)\)", hub.WAYS_OUT)
+    assert listed is not None and set(listed[1].split(", ")) == needless != set()

@@ -9,7 +9,7 @@ import torch
 
 from compress.base.config import InputError
 from compress.data.sentences import settings
-from compress.data.sentences.encoder import SentenceEncoder
+from compress.data.sentences.encoder import SENTENCE_ENCODER
 from compress.data.sentences.pooling import POOLS, normalized, pooled
 from compress.data.sentences.settings import Settings
 from compress.data.workload import Workload
@@ -190,7 +190,7 @@ def test_an_encoder_equals_a_literal_mean_and_normalisation(kind: str, tmp_path:
     plain = encoder(kind)
     settings.store(plain.config, Settings(("mean",), True))
     plain.save_pretrained(tmp_path)
-    model, info = SentenceEncoder.from_pretrained(tmp_path, output_loading_info=True)
+    model, info = SENTENCE_ENCODER.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     ids = torch.tensor([[2, 5, 6, 7, 3], [2, 9, 3, 0, 0]])
     mask = (ids != 0).long()
@@ -213,6 +213,6 @@ def test_what_is_written_beside_an_encoder_is_read_again(tmp_path: Path) -> None
 def test_a_mask_of_pairs_of_tokens_is_refused() -> None:
     plain = encoder()
     settings.store(plain.config, Settings(("mean",)))
-    model = SentenceEncoder.from_config(plain.config)
+    model = SENTENCE_ENCODER.from_config(plain.config)
     with pytest.raises(ValueError, match="attention_mask has 4 dimensions; pooling expects 2"):
         model(input_ids=torch.tensor([[2, 5]]), attention_mask=torch.zeros(1, 1, 2, 2))

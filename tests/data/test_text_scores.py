@@ -113,3 +113,12 @@ def test_the_signature_names_references_tokenizer_and_version() -> None:
     assert f"BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}" in one
     assert "chrF2 nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no" in one and "rouge_score" in one
     assert "nrefs:var" in text_scores.signature([["a", "c"], ["b"]], "zh")
+
+
+@pytest.mark.parametrize("counts", [(1, 1, 1), (3, 3, 3), (2, 1, 2), (1, 4, 2)], ids=str)
+def test_the_signature_is_that_of_scoring_the_whole_corpus(counts: tuple[int, ...]) -> None:
+    references = [tuple(texts(count, seed)) for seed, count in enumerate(counts)]
+    found = text_scores.signature(references, "intl")
+    for name, metric in (("BLEU", BLEU(tokenize="intl")), ("chrF2", CHRF())):
+        metric.corpus_score(texts(len(counts), 9), streams(references))
+        assert f"{name} {metric.get_signature()}" in found

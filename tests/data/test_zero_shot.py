@@ -1,5 +1,6 @@
 """Zero-shot image classification: logits by transformers' own models, classes and templates, and the cache."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -17,7 +18,7 @@ from PIL import Image
 from compress.base.config import InputError
 from compress.base.devices import CPU
 from compress.cli.questions import task_of_folder
-from compress.data import loading, locate
+from compress.data import loading, locate, tables
 from compress.data.cached import UNUSED_S
 from compress.data.tasks import task_of, task_of_class
 from compress.data.template import init
@@ -111,6 +112,30 @@ def test_texts_are_encoded_once_for_the_same_classes_and_templates(tmp_path: Pat
     assert first.digest == again.digest != other.digest
     assert first.place == f"colours model {tmp_path / 'model'}"
     assert not list(Path(first.model).glob("tokenizer*"))
+
+
+def test_files_are_read_once_to_find_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, hashed, read = write_zero_shot(tmp_path), list[str](), list[str]()
+    for split in ("train", "test"):
+        rows = {"image": table(12, len(split))["image"], "label": ["red", "green", "blue"] * 4}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / f"{split}.parquet")
+    whole_hash, whole_read = hashlib.file_digest, tables.read_files
+
+    def file_digest(stream: Any, kind: Any) -> Any:
+        hashed.append(Path(stream.name).name)
+        return whole_hash(stream, kind)
+
+    def read_files(files: list[Path], spec: Any) -> Any:
+        read.extend(file.name for file in files)
+        return whole_read(files, spec)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    monkeypatch.setattr(tables, "read_files", read_files)
+    source = locate.resolve(Workload.load(path))
+    assert loading.config_of(source).num_labels == 3
+    assert hashed.count("model.safetensors") == 1
+    assert sorted(read) == ["test.parquet", "train.parquet"]
 
 
 def test_embeddings_that_no_run_has_used_for_a_month_are_removed(

@@ -15,7 +15,7 @@ from compress.base.config import InputError
 from compress.data import loading, locate
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
-from compress.data.zero_shot.model import ZeroShotClassifier
+from compress.data.zero_shot.model import ZERO_SHOT_CLASSIFIER
 from compress.harness.transform import task_of_model
 from tests.zero_shot import COLOURS, opened, table, tokenizer, two_towers, write_zero_shot
 
@@ -77,7 +77,8 @@ def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         loading.load_examples(source, "test", processor, model.config)
     assert "label column 'label': 'pink' is neither a number nor a label of the model" in str(caught.value)
-    assert "classes in the workload" in str(caught.value)
+    assert "write numbers, or name the classes as the data does (classes in the workload)" in str(caught.value)
+    assert "config.json" not in str(caught.value)
 
 
 def test_pictures_for_labels_are_refused_without_their_bytes(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_a_model_in_memory_needs_its_classes(tmp_path: Path) -> None:
 
 def test_a_model_of_another_kind_is_refused() -> None:
     with pytest.raises(InputError, match=r"is a bert; expected a model of pictures and texts: clip, siglip"):
-        ZeroShotClassifier.from_config(transformers.BertConfig())
+        ZERO_SHOT_CLASSIFIER.from_config(transformers.BertConfig())
 
 
 def test_a_student_that_was_made_for_other_texts_is_refused(tmp_path: Path) -> None:

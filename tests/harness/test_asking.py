@@ -20,12 +20,11 @@ from compress.methods.distill import soft_loss
 from compress.model.bundle import Bundle, linear_layers
 from compress.model.outputs import logits_of
 from compress.records import files as result_files
-from compress.records import trace
 from compress.report.page.answered import changed_answers
 from compress.spec.steps import Distill, Layers, LowRank, Prune, Quantize, Step
 from tests.asked import questions, reader, tokenizer, trained_reader, write_asked
 from tests.helpers import QUICK, compress
-from tests.task_runs import graph_of, read_by, refused
+from tests.task_runs import graph_of, read_by, refused, verified
 
 TASK = task_of("question-answering")
 
@@ -72,12 +71,7 @@ def test_its_figures_are_the_means_of_the_scores_in_the_trace(
     finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    file = result_of(workload)
-    done = compress("verify", file, cwd=workload.parent)
-    assert done.returncode == 0 and "0 differ from the trace" in done.stdout, done.stdout
-    result = result_files.read(file)
-    session = trace.read(trace.located(file, result.traces[0]))
-    scores = next(runner.outcomes for runner in session.runners if runner.name == "bert_int8")
+    result, scores = verified(result_of(workload), "bert_int8")
     assert result.accuracy is not None
     assert result.accuracy.estimate.value == pytest.approx(sum(scores["f1"]) / 60, abs=1e-12)
 

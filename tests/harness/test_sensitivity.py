@@ -1,10 +1,12 @@
 """Settings of single layers: overrides reach the layers they name, and sensitivity says which layers need them."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from compress.base.config import InputError
 from compress.data.tasks import task_of
@@ -12,10 +14,11 @@ from compress.harness import sensitivity
 from compress.harness.plan import Options, plan
 from compress.methods import apply_step, capture
 from compress.methods.calibrate import batches
+from compress.model.bundle import Bundle
 from compress.records.result import Machine
 from compress.spec.recipe import Recipe
 from compress.spec.steps import LowRank, Prune, Quantize, Sample
-from tests import made_models
+from tests import convolutions, families, made_models
 from tests.made_models import MODELS, bundle, trainable
 
 INT8 = {"bits": 8, "format": "int8_weight", "group_size": 32}
@@ -133,3 +136,42 @@ def test_layers_alone_are_calibrated_once_a_block_and_come_out_the_same(
     again = sensitivity.effects(one, step, examples=16)
     assert again == report
     assert len(calls) == 2 * blocks + blocks + layers
+
+
+def listed(one: Bundle, step: Any) -> set[str]:
+    names = [name for _, name in sensitivity.units(one, step)]
+    assert len(set(names)) == len(names)
+    return set(names)
+
+
+def named(model: Any, kind: Any) -> set[str]:
+    return {name for name, module in model.named_modules() if isinstance(module, kind) and "classifier" not in name}
+
+
+def test_convolutions_are_listed_where_the_step_quantizes_them() -> None:
+    resnet, convnext = convolutions.FAMILIES["resnet"](), convolutions.FAMILIES["convnext"]()
+    both = named(convnext, nn.Conv2d) | named(convnext, nn.Linear)
+    by_openvino = Quantize(bits=8, backend="openvino")  # the format is found in the table
+    assert listed(convolutions.bundle(resnet), by_openvino) == named(resnet, nn.Conv2d)
+    assert listed(convolutions.bundle(convnext), by_openvino) == both
+    by_any = Quantize(bits=8, format="int8_weight")  # auto takes backend torch, for linear layers alone
+    assert listed(convolutions.bundle(convnext), by_any) == named(convnext, nn.Linear)
+    with pytest.raises(InputError, match="int8_weight through torch changes linear layers only"):
+        listed(convolutions.bundle(resnet), by_any)
+
+
+def test_low_rank_lists_the_convolutions_that_save_something() -> None:
+    model = convolutions.FAMILIES["mobilenet_v2"]()
+    step = LowRank(rank=4)
+    made = apply_step(convolutions.bundle(copy.deepcopy(model)), step)
+    assert listed(convolutions.bundle(model), step) == set(made.layers)
+
+
+def test_stacks_of_experts_are_listed_and_measured() -> None:
+    one = trainable(families.FAMILIES["mixtral"]())
+    step = Quantize(bits=3, group_size=32, rounding="gptq", calibration_examples=4, include=("*layers.0.*",))
+    report = sensitivity.effects(one, step, examples=8)
+    effects = {effect.layer: effect.more for effect in report.effects}
+    stacks = {name for name, p in one.model.named_parameters() if p.dim() == 3 and "layers.0." in name}
+    assert len(stacks) == 2 and set(effects) == stacks | {n for n in named(one.model, nn.Linear) if "layers.0." in n}
+    assert all(effects[name] is not None and effects[name].value for name in stacks)

@@ -20,11 +20,10 @@ from compress.methods.distill import soft_loss
 from compress.model.bundle import Bundle
 from compress.model.padding import check_padding
 from compress.records import files as result_files
-from compress.records import trace
 from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress
 from tests.tagged import sentences, tagger, tokenizer, trained_tagger, write_tagged
-from tests.task_runs import bundled, graph_of, read_by, refused
+from tests.task_runs import bundled, graph_of, read_by, refused, verified
 
 TASK = task_of("token-classification")
 
@@ -71,12 +70,7 @@ def test_its_figures_are_those_of_the_counts_in_the_trace(
     finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    file = result_of(workload)
-    done = compress("verify", file, cwd=workload.parent)
-    assert done.returncode == 0 and "0 differ from the trace" in done.stdout, done.stdout
-    result = result_files.read(file)
-    session = trace.read(trace.located(file, result.traces[0]))
-    counts = next(runner.outcomes for runner in session.runners if runner.name == "bert_int8")
+    result, counts = verified(result_of(workload), "bert_int8")
     assert result.accuracy is not None
     expected = 2 * sum(counts["tp"]) / (sum(counts["predicted"]) + sum(counts["gold"]))
     assert result.accuracy.estimate.value == pytest.approx(expected, abs=1e-12)

@@ -14,9 +14,8 @@ from compress import load
 from compress.data import template
 from compress.data.tasks import decoding
 from compress.records import files as result_files
-from compress.records import trace
 from tests.helpers import QUICK, compress
-from tests.task_runs import read_by
+from tests.task_runs import read_by, verified
 from tests.translated import pairs, tokenizer, trained, write_translated
 
 RECIPE = "workload: my.yaml\nsteps:\n  - {method: quantize, bits: 8, format: int8_weight, group_size: 32}\n"
@@ -88,12 +87,7 @@ def test_its_figures_are_those_of_the_counts_in_the_trace(
     finished: "subprocess.CompletedProcess[str]", workload: Path
 ) -> None:
     assert finished.returncode == 0, finished.stderr
-    file = result_of(workload)
-    done = compress("verify", file, cwd=workload.parent)
-    assert done.returncode == 0 and "0 differ from the trace" in done.stdout, done.stdout
-    result = result_files.read(file)
-    session = trace.read(trace.located(file, result.traces[0]))
-    counts = next(runner.outcomes for runner in session.runners if runner.name == "int8")
+    result, counts = verified(result_of(workload), "int8")
     sums = {name: int(sum(values)) for name, values in counts.items() if name.startswith(("match", "total"))}
     expected = BLEU.compute_bleu(
         [sums[f"match_{n}"] for n in range(1, 5)], [sums[f"total_{n}"] for n in range(1, 5)],

@@ -11,7 +11,7 @@ from compress.base.config import InputError
 from compress.data.tasks import decoding, task_of
 from compress.methods import apply_step
 from compress.methods.calibrate import shortened
-from compress.methods.capture import capture, mask_of
+from compress.methods.capture import capture
 from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.model.sharing import tied_embeddings
@@ -87,21 +87,24 @@ def test_steps_of_one_stack_of_layers_are_refused(step: Step) -> None:
             apply_step(bundle(family), step)
 
 
-def test_statistics_of_inputs_leave_padding_out() -> None:
-    made = bundle("bart")
+CROSS = {"t5": "EncDecAttention", "bart": "encoder_attn", "marian": "encoder_attn", "pegasus": "encoder_attn"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_statistics_of_inputs_leave_padding_out(family: str) -> None:
+    made = bundle(family)
     rows = [made.train_examples("test")[number] for number in range(8)]
     examples = [{**row, "labels": row["labels"][:-2]} for row in rows]
     batch = TASK.collate(examples, made.processor)
-    names = ("model.encoder.layers.0.fc1", "model.decoder.layers.0.fc1", "model.decoder.layers.0.encoder_attn.k_proj",
-             "model.decoder.layers.0.encoder_attn.q_proj")  # fmt: skip
+    linear = torch.nn.Linear
+    names = [n for n, m in made.model.named_modules() if isinstance(m, linear) and n != "lm_head"]
     found = capture(made.model, [batch], names)
     source, target = int(batch["attention_mask"].sum()), int(batch["decoder_attention_mask"].sum())
     assert source != target
-    assert [found[name].rows for name in names] == [source, target, source, target]
-    t5 = ("encoder.block.0.layer.0.SelfAttention.q", "decoder.block.0.layer.1.EncDecAttention.k",
-          "decoder.block.0.layer.1.EncDecAttention.q", "decoder.block.0.layer.0.SelfAttention.k")  # fmt: skip
-    masks = [mask_of(name, batch) is batch["attention_mask"] for name in t5]
-    assert masks == [True, True, False, False]
+    keys_and_values = tuple(f"{CROSS[family]}.{projection}" for projection in ("k", "v", "k_proj", "v_proj"))
+    of_source = {n for n in names if "encoder" in n.split(".") or n.endswith(keys_and_values)}
+    assert len(names) == 2 * (6 + 10) and len(of_source) == 2 * (6 + 2)
+    assert {name: found[name].rows for name in names} == {n: source if n in of_source else target for n in names}
 
 
 def test_a_shorter_source_keeps_its_whole_target() -> None:

@@ -16,8 +16,8 @@ from compress.model.architectures import layers_of
 from compress.model.layers import matrix
 from compress.spec.steps import Distill, LowRank, Prune, Quantize, Step
 from tests.encoders import ENCODERS, deberta_v2, encoder
-from tests.encoders import SIZES as FIELDS
-from tests.made_models import bundle, inputs
+from tests.families import SIZES as FIELDS
+from tests.made_models import bundle, inputs, rows_gone
 
 STEPS: dict[str, Step] = {
     "feed_forward": Prune(fraction=0.25),
@@ -91,7 +91,7 @@ def test_neurons_that_are_cut_answer_like_silenced_ones(family: str) -> None:
     done = prune(bundle(model), Prune(fraction=0.25))
     for layer, cut in zip(layers_of(whole, ""), layers_of(model, ""), strict=True):
         output, kept = (matrix(each.get(layer.architecture.ffn_out)) for each in (layer, cut))
-        gone = [j for j, column in enumerate(output.T) if not any(torch.equal(column, other) for other in kept.T)]
+        gone = rows_gone(output.T, kept.T)
         assert kept.shape[1] == 48 and len(gone) == 16
         output[:, gone] = 0
     torch.testing.assert_close(logits(done.model), logits(whole), atol=1e-5, rtol=1e-5)
@@ -105,7 +105,7 @@ def test_heads_that_are_cut_answer_like_silenced_ones(family: str) -> None:
     prune(bundle(model), Prune(structure="heads", fraction=fraction))
     for layer, cut in zip(layers_of(whole, ""), layers_of(model, ""), strict=True):
         output, kept = (matrix(each.get(layer.architecture.output)) for each in (layer, cut))
-        gone = [j for j, column in enumerate(output.T) if not any(torch.equal(column, other) for other in kept.T)]
+        gone = rows_gone(output.T, kept.T)
         attention = read_attention(layer)
         assert len(gone) == attention.shared * attention.head_size * round(fraction * attention.groups)
         output[:, gone] = 0

@@ -18,6 +18,7 @@ from compress.methods.lowrank.factors import (
     singular_values,
     split,
 )
+from compress.model.convolutions import LowRankConvolution
 from compress.model.layers import Borrowing, LowRankLinear, matrix
 from compress.spec.steps import LowRank
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, trainable
@@ -112,8 +113,14 @@ def test_every_architecture_keeps_its_output_shape_and_records_its_layers(kind: 
     after = logits(done.model)
     assert after.shape == before.shape and after.isfinite().all()
     assert not torch.equal(after, before)
+    patches = "vit.embeddings.patch_embeddings.projection"
+    assert (patches in done.layers) == (kind == "vit")
     for name, entry in done.layers.items():
         module = done.model.get_submodule(name)
+        if name == patches:
+            assert isinstance(module, LowRankConvolution)
+            assert entry == {"kind": "lowrank", "rank": module.first.out_channels, "decomposition": "channel"}
+            continue
         assert isinstance(module, LowRankLinear)
         assert entry == {"kind": "lowrank", "rank": module.rank}
 

@@ -15,10 +15,11 @@ from compress.methods.capture import capture
 from compress.methods.lowrank.factors import factorize
 from compress.methods.rehearsal import rehearse
 from compress.model import artifact
-from compress.model.convolutions import LowRankConvolution, as_matrix, patches
+from compress.model.convolutions import LowRankConvolution, as_matrix, convolutions, matrix_shape, patches
 from compress.model.skeleton import empty_copy
-from compress.spec.steps import LowRank, Prune
+from compress.spec.steps import HEADS, LowRank, Prune, Quantize
 from tests.convolutions import FAMILIES, accuracy, answer, bundle, digits_resnet, training_digits
+from tests.made_models import MODELS, logits, trainable
 
 SHAPES: dict[str, dict[str, Any]] = {
     "1x1": {"kernel_size": 1},
@@ -119,7 +120,7 @@ def test_whitening_loses_less_of_the_outputs_and_plain_less_of_the_weights() -> 
 
 
 @pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("swin", "dinov2")])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_keeps_about_the_fraction_of_its_whole_convolutions_and_reloads(
     name: str, decomposition: Any, tmp_path: Path
 ) -> None:
@@ -140,7 +141,7 @@ def test_every_family_keeps_about_the_fraction_of_its_whole_convolutions_and_rel
     artifact.save(made, tmp_path / "a")
     loaded, _, _ = artifact.load(tmp_path / "a")
     assert torch.equal(answer(loaded), before)
-    whole_ones = name in ("resnet", "resnet_bottleneck")
+    whole_ones = name in ("resnet", "resnet_bottleneck", "swin", "dinov2")
     assert any("convolutions stay dense" in note for note in made.notes) != whole_ones
 
 
@@ -150,6 +151,40 @@ def test_gradients_weigh_convolutions_too(fields: dict[str, Any]) -> None:
     made = apply_step(bundle(FAMILIES["resnet"]()), step)
     assert answer(made.model).isfinite().all()
     assert sum("decomposition" in entry for entry in made.layers.values()) > 3
+
+
+STEM = "resnet.embedder.embedder.convolution"
+
+
+@pytest.mark.parametrize(
+    ("fields", "rank"),
+    [
+        ({}, 3),  # the default exclusion of embeddings is of tokens
+        ({"exclude": ("*classifier*", "*embed*")}, None),
+        ({"exclude": (*HEADS, "*embed*")}, None),
+        ({"overrides": {"*embed*": {"rank": 2}}}, 2),
+    ],
+)
+def test_a_stem_is_chosen_unless_the_users_own_list_leaves_it_out(fields: dict[str, Any], rank: int | None) -> None:
+    model = FAMILIES["resnet"]()
+    named = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    made = apply_step(bundle(model), LowRank(rank=3, **fields))
+    assert {name for name in made.layers if name} == (named if rank else named - {STEM})
+    assert made.layers.get(STEM, {}).get("rank") == rank
+    weights = Quantize(bits=8, format="int8_weight", **{key: fields[key] for key in fields if key == "exclude"})
+    assert set(convolutions(FAMILIES["resnet"](), weights)) == (named if rank else named - {STEM})
+
+
+@pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
+def test_the_hidden_width_is_cut_through_a_thin_patch_embedding(decomposition: Any, tmp_path: Path) -> None:
+    thin = apply_step(trainable(MODELS["vit"]()), LowRank(parameters=0.5, decomposition=decomposition))
+    assert thin.layers["vit.embeddings.patch_embeddings.projection"]["decomposition"] == decomposition
+    made = apply_step(thin, Prune(structure="hidden", fraction=0.4))
+    width = made.model.config.hidden_size
+    assert made.model.vit.embeddings.patch_embeddings.projection.second.out_channels == width < 32
+    before = logits(made.model)
+    artifact.save(made, tmp_path / "a")
+    assert torch.equal(logits(artifact.load(tmp_path / "a")[0]), before)
 
 
 def test_a_cut_model_is_factorized_and_reloads(tmp_path: Path) -> None:
@@ -170,6 +205,44 @@ def test_whitened_low_rank_of_a_trained_network_keeps_most_of_its_accuracy() -> 
 def test_depthwise_convolutions_alone_are_refused() -> None:
     with pytest.raises(InputError, match="no linear layer matches"):
         apply_step(bundle(FAMILIES["mobilenet_v1"]()), LowRank(rank=4, include=("*layer.0.convolution",)))
+
+
+class Padding(nn.Conv2d):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(functional.pad(inputs, (1, 1, 1, 1)))
+
+
+def test_a_note_for_each_reason_states_which_convolutions_stay_dense_by_it() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide = nn.Conv2d(16, 32, 3)
+            self.depthwise = nn.Conv2d(32, 32, 3, groups=32)
+            self.grouped = nn.Conv2d(32, 32, 3, groups=4)
+            self.mirrored = nn.Conv2d(32, 32, 3, padding=1, padding_mode="reflect")
+            self.uneven = nn.Conv2d(32, 32, 2, padding="same")
+            self.padding = Padding(32, 32, 3)
+            self.narrow = nn.Conv2d(32, 4, 1)
+
+    prefix = "lowrank: {} convolutions stay dense, first {}: {}"
+    for fields, small in (({"rank": 6}, "rank 6 saves nothing"), ({"energy": 0.2}, None)):
+        made = apply_step(bundle(Mixed().eval()), LowRank(**fields))
+        expected = {
+            prefix.format(2, "depthwise", "grouped or depthwise"),
+            prefix.format(1, "mirrored", "padded by padding_mode reflect, not with zeros"),
+            prefix.format(1, "uneven", "padded more on one side than on the other"),
+            prefix.format(1, "padding", "Padding computes something else than a plain convolution"),
+        }
+        expected |= {prefix.format(1, "narrow", small)} if small else set()
+        assert {note for note in made.notes if "convolutions stay dense" in note} == expected
+        assert set(made.layers) == ({"wide"} if small else {"wide", "narrow"})
+
+
+@pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d])
+def test_the_shape_of_the_matrix_is_known_without_the_weight(kind: Any, decomposition: Any) -> None:
+    dense = kind(6, 10, (5, 3, 2)[: {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}[kind]])
+    assert matrix_shape(dense, decomposition) == tuple(as_matrix(dense, decomposition).shape)
 
 
 def test_spatial_and_a_weighting_by_inputs_are_refused_together() -> None:

@@ -20,7 +20,19 @@ from compress.model.families import ARCHITECTURES
 from compress.model.layers import matrix
 from compress.spec.steps import Prune, Sample
 from tests.helpers import assets
-from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, resnet, text_examples, vit
+from tests.made_models import (
+    MODELS,
+    bert,
+    bundle,
+    gpt2,
+    inputs,
+    llama,
+    logits,
+    resnet,
+    rows_gone,
+    text_examples,
+    vit,
+)
 
 
 def parameters(model: Any) -> int:
@@ -41,7 +53,7 @@ def test_a_narrower_feed_forward_answers_like_one_with_those_neurons_silenced(ki
         names = layer.architecture
         first = matrix(layer.get(names.ffn_in[0]))
         kept = matrix(cut.get(names.ffn_in[0]))
-        gone = [j for j, row in enumerate(first) if not any(torch.equal(row, other) for other in kept)]
+        gone = rows_gone(first, kept)
         assert len(kept) == 48 and len(gone) == 16
         zero(whole, layer.child(names.ffn_out), torch.tensor(gone))
     torch.testing.assert_close(logits(done.model), logits(whole), atol=1e-5, rtol=1e-5)

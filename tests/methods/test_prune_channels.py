@@ -134,6 +134,31 @@ def test_a_model_that_no_longer_runs_is_refused() -> None:
         apply_step(bundle(Reshaping().eval()), step(fraction=0.3))
 
 
+class Failing(Reshaping):
+    """A classifier whose every pass raises this error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+        InputError("pixel_values: got 3 channels; expected 1"),
+    ],
+)
+def test_want_of_memory_and_bad_input_keep_their_own_error(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        apply_step(bundle(Failing(error).eval()), step(fraction=0.3))
+    assert caught.value is error
+
+
 def test_a_cut_model_is_quantized_and_cast() -> None:
     recipe = compress.Recipe(steps=(step(), Cast()))
     made = bundle(FAMILIES["mobilenet_v2"]())

@@ -27,12 +27,14 @@ from compress.methods.distill.batches import answers, split, total_steps
 from compress.methods.distill.relations import Attention, Watch, attention_scores, score_loss
 from compress.methods.prune import prune
 from compress.model.architectures import layers_of
+from compress.model.bundle import Bundle
 from compress.model.layers import matrix, weight_layers
 from compress.spec.order import order_problems
 from compress.spec.steps import Distill, Prune, Quantize
 from tests.helpers import bert as other
 from tests.made_models import MODELS, bert, bundle, inputs, logits, text_examples, trainable
 from tests.methods.test_distill import sentence_logits
+from tests.methods.test_encoder_decoders import bundle as encoder_decoder_bundle
 
 SHORT: dict[str, Any] = {"max_steps": 4, "batch_size": 8, "precision": "fp32", "learning_rate": 3e-3}
 FORMATS = {
@@ -50,8 +52,22 @@ FORMATS = {
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_every_layer_computes_while_it_is_trained_what_it_will_when_it_is_converted(kind: str, name: str) -> None:
-    step = FORMATS[name]
-    one = replace(trainable(MODELS[kind]()), coming=(step,), runtime="eager")
+    trains_as_it_converts(replace(trainable(MODELS[kind]()), runtime="eager"), FORMATS[name])
+
+
+def test_a_part_with_its_own_bits_is_trained_under_the_runtime_of_the_first_part() -> None:
+    step = Quantize(bits=3, group_size=32, overrides={"*.0.*": {"bits": 8}})
+    trains_as_it_converts(trainable(bert()), step)  # 8 bits alone would become a graph
+
+
+def test_an_encoder_decoder_is_trained_for_what_eager_executes() -> None:
+    note = trains_as_it_converts(encoder_decoder_bundle(), Quantize(bits=8))
+    assert "int8 of torchao" in note
+
+
+def trains_as_it_converts(bundle: Bundle, step: Quantize) -> str:
+    """Compare what every layer computes in training with what it computes after the step; return training's note."""
+    one = replace(bundle, coming=(step,))
     draw = torch.Generator().manual_seed(0)
     names = [name for part in step.parts for name, _ in weight_layers(one.model, part)]
     given = {n: torch.randn(3, 7, matrix(one.model.get_submodule(n)).shape[1], generator=draw) for n in names}
@@ -65,6 +81,7 @@ def test_every_layer_computes_while_it_is_trained_what_it_will_when_it_is_conver
     for n, (plain, ours, theirs) in answers.items():
         assert not torch.allclose(plain, theirs, atol=1e-4), n
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    return said
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

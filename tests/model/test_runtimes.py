@@ -16,6 +16,7 @@ from torch import nn
 
 from compress.base import devices
 from compress.base.config import InputError
+from compress.base.devices import computes_bf16
 from compress.measure import kernels
 from compress.methods import apply_step
 from compress.model import runtimes
@@ -92,8 +93,10 @@ def test_kernels_of_a_graph_are_known_by_their_own_names(name: str, low: bool) -
 
 @pytest.mark.parametrize("name", TASKS)
 def test_openvino_answers_like_the_model_at_every_shape(name: str) -> None:
-    graph = runtimes.finish(trainable(MODELS[name]()), "openvino").model
+    done = runtimes.finish(trainable(MODELS[name]()), "openvino")
+    graph = done.model
     assert isinstance(graph, OpenVinoModel)
+    assert done.notes.count(runtimes.IN_BF16) == int(computes_bf16(torch.device("cpu")))
     for size, length in ((1, 7), (5, 40), (1, 1), (16, 2)):
         inputs = batch(name, size, length)
         with torch.no_grad():

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from compress.base.errors import as_input_error
+from compress.base.errors import as_input_error, some
 from compress.data.checkpoints.weights import Stored, unwrapped
 
 DTYPES = {
@@ -106,12 +106,11 @@ def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | N
     missing = sorted(keys)
     if not missing:
         return []
-    more = " ..." if len(missing) > 4 else ""
     others = f"; it holds {unused[0]} ({len(unused)} in total) instead" if unused else ""
     prefix = f"; names such as {wrapped} come from a wrapped model: save the model inside" if wrapped else ""
     return [
-        f"has no weights for {', '.join(missing[:4])}{more}, which would be random; expected a model trained for "
-        f"{task}{others}{prefix}"
+        f"has no weights for {some(missing, 4)}, which would be random; expected a model trained for {task}{others}"
+        f"{prefix}"
     ]
 
 

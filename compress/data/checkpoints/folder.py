@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compress.base.config import InputError
+from compress.base.errors import some
 from compress.data import pickles
 from compress.data.checkpoints import files
 from compress.data.checkpoints.files import ADAPTER, INDEX, JSON_FILES, WHOLE
@@ -85,7 +86,7 @@ def notes(path: Path) -> list[str]:
     steps = _checkpoints(path)
     adapters = [child.name for child in _folders(path) if (child / ADAPTER).is_file()]
     sentences = (
-        [f"its checkpoints ({_listed(steps)}) are ignored: the model in the folder itself is used"] if steps else []
+        [f"its checkpoints ({some(steps, 4)}) are ignored: the model in the folder itself is used"] if steps else []
     )
     return sentences + ([f"the adapter in {adapters[0]} is ignored: the model is used without it"] if adapters else [])
 
@@ -193,7 +194,7 @@ def _without_model(path: Path) -> str:
         for p in sorted(path.glob("*/config.json")) + sorted(path.glob("*/*/config.json"))
     ]
     if models:
-        several = f"several models ({_listed(models)}); use one of their folders, such as"
+        several = f"several models ({some(models, 4)}); use one of their folders, such as"
         return f"has no {missing}, but contains {several if len(models) > 1 else 'one below; use'} {path / models[0]}"
     if missing == "config.json":
         return "has no config.json; expected a folder written by save_pretrained"
@@ -212,7 +213,3 @@ def _checkpoints(path: Path) -> list[str]:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir())
-
-
-def _listed(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
-from compress.base.errors import as_input_error
+from compress.base.errors import as_input_error, some
 from compress.data.formats.text_files import check_columns
 from compress.data.privacy import private_cache
 
@@ -58,7 +58,7 @@ def read(files: Sequence[Path]) -> "datasets.Dataset":
             )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = one_line(error.__cause__ or error)
-        raise InputError(f"{_listed(filled)} cannot be read as parquet ({reason})") from None
+        raise InputError(f"{some([file.name for file in filled], 4)} cannot be read as parquet ({reason})") from None
     if len(raw) != sum(counts.values()):
         raise InputError(f"{files[0].name}: {len(raw)} of {sum(counts.values())} rows were read; expected all of them")
     _check_texts(raw, filled)
@@ -74,9 +74,10 @@ def _check_texts(raw: "datasets.Dataset", files: Sequence[Path]) -> None:
             try:
                 raw.data.table.column(field.name).validate(full=True)
             except pyarrow.ArrowInvalid as error:
+                names, reason = some([file.name for file in files], 4), one_line(error)
                 raise InputError(
-                    f"{_listed(files)}: column {field.name!r} holds text that is not UTF-8 ({one_line(error)}); write "
-                    "the file again from decoded texts"
+                    f"{names}: column {field.name!r} holds text that is not UTF-8 ({reason}); write the file again "
+                    "from decoded texts"
                 ) from None
 
 
@@ -176,7 +177,3 @@ def _silent(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-def _listed(files: Sequence[Path]) -> str:
-    return ", ".join(file.name for file in files[:4]) + (" ..." if len(files) > 4 else "")

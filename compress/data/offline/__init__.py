@@ -56,7 +56,7 @@ def ensure(name: str, settings: Any = None) -> Path:
     """Return the folder of an offline workload, built now if missing. `settings` replaces the module's own."""
     if name not in OFFLINE:
         raise InputError(f"offline:{name}: unknown offline workload; there are {', '.join(names())}")
-    module = _module(name)
+    module = module_of(name)
     settings = settings or module.SETTINGS
     target = cache_folder() / f"{name}-{fingerprint(name, settings)}"
 
@@ -76,7 +76,7 @@ def is_made(name: str) -> bool:
 
 def fingerprint(name: str, settings: Any = None) -> str:
     """Return 16 hex digits of the Python version, the data, the settings and the source of the workload's modules."""
-    module = _module(name)
+    module = module_of(name)
     sources = code_digest(tuple(f"data/offline/{source}.py" for source in OFFLINE[name].sources))
     return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), sources])
 
@@ -87,5 +87,6 @@ def is_complete(folder: Path) -> bool:
     return all((folder / file).is_file() for file in needed)
 
 
-def _module(name: str) -> Any:
+def module_of(name: str) -> Any:
+    """Return the module that builds an offline workload."""
     return importlib.import_module(f"compress.data.offline.{OFFLINE[name].module}")

@@ -33,20 +33,26 @@ KEYWORDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(TextSizes):
-    """All settings of the data, the model and its training."""
+class BertSizes(TextSizes):
+    """Size of a small BERT."""
 
     hidden: int = 128
     heads: int = 4
     intermediate: int = 512
     vocabulary: int = 2048
+    learning_rate: float = 1.5e-3
+    spread: float = 0.06
+    """Standard deviation of initial weights: BERT's 0.02 is for a width of 768, and learns slowly at this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(BertSizes):
+    """All settings of the data, the model and its training."""
+
     length: int = 24
     train_length: int = 24
     batch: int = 32
     steps: int = 1300
-    learning_rate: float = 1.5e-3
-    spread: float = 0.06
-    """Standard deviation of initial weights: BERT's 0.02 is for a width of 768, and learns slowly at this one."""
     train_per_keyword: int = 3000
     test_per_keyword: int = 150
 
@@ -142,20 +148,25 @@ def make_tokenizer(texts: Sequence[str], settings: TextSizes) -> Any:
 
 def make_model(tokenizer: Any, settings: Settings) -> Any:
     """Return an untrained BERT classifier with seeded weights."""
-    from transformers import BertConfig, BertForSequenceClassification
+    return bert("BertForSequenceClassification", KEYWORDS, tokenizer, settings)
 
-    config = BertConfig(
+
+def bert(kind: str, labels: Sequence[str], tokenizer: Any, settings: BertSizes) -> Any:
+    """Return an untrained BERT of a class of transformers, for these labels, with seeded weights."""
+    import transformers
+
+    config = transformers.BertConfig(
         **settings.architecture(),
         vocab_size=len(tokenizer),
         max_position_embeddings=settings.length,
         initializer_range=settings.spread,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        id2label=dict(enumerate(KEYWORDS)),
-        label2id={name: index for index, name in enumerate(KEYWORDS)},
+        id2label=dict(enumerate(labels)),
+        label2id={name: index for index, name in enumerate(labels)},
         pad_token_id=tokenizer.pad_token_id,
     )
-    return seeded(lambda: BertForSequenceClassification(config), settings.seed)
+    return seeded(lambda: getattr(transformers, kind)(config), settings.seed)
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[Example], settings: Settings) -> float:

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from compress.data.offline import bindings
 from compress.data.offline import parts as offline_parts
 from compress.data.offline import text as offline_text
-from compress.data.offline.bert import make_tokenizer
+from compress.data.offline.bert import BertSizes, bert, make_tokenizer
 from compress.data.offline.bindings import TAGS, Function
-from compress.data.offline.parts import TextSizes, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -30,21 +29,14 @@ POOL = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(TextSizes):
+class Settings(BertSizes):
     """All settings of the data, the model and its training."""
 
-    hidden: int = 128
-    heads: int = 4
-    intermediate: int = 512
-    vocabulary: int = 2048
     length: int = 128
     """Longest function in tokens: longer ones are left out, so that no word is cut off."""
     train_length: int = 128
     batch: int = 16
     steps: int = 800
-    learning_rate: float = 1.5e-3
-    spread: float = 0.06
-    """Standard deviation of initial weights, as for stdlib-bert."""
 
 
 SETTINGS = Settings()
@@ -88,20 +80,7 @@ def of_length(functions: Sequence[Function], tokenizer: Any, length: int) -> lis
 
 def make_model(tokenizer: Any, settings: Settings) -> Any:
     """Return an untrained BERT token classifier with seeded weights."""
-    from transformers import BertConfig, BertForTokenClassification
-
-    config = BertConfig(
-        **settings.architecture(),
-        vocab_size=len(tokenizer),
-        max_position_embeddings=settings.length,
-        initializer_range=settings.spread,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        id2label=dict(enumerate(TAGS)),
-        label2id={name: index for index, name in enumerate(TAGS)},
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return seeded(lambda: BertForTokenClassification(config), settings.seed)
+    return bert("BertForTokenClassification", TAGS, tokenizer, settings)
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[Function], settings: Settings) -> float:

@@ -14,27 +14,9 @@ from typing import Any
 import torch
 
 from compress.base.config import InputError
+from compress.data.auto_class import AutoClass
 from compress.data.sentences.pooling import normalized, pooled
 from compress.data.sentences.settings import FIELD, Settings, encodes_texts, stored
-
-
-class SentenceEncoder:
-    """The Auto class of sentence encoders."""
-
-    @classmethod
-    def from_pretrained(cls, location: Any, *, config: Any = None, trust_remote_code: bool = False, **how: Any) -> Any:
-        """Return the encoder in a folder or on the hub, as an Auto class of transformers returns it."""
-        from transformers import AutoConfig
-
-        if config is None:
-            given = {name: how[name] for name in ("revision", "local_files_only") if name in how}
-            config = AutoConfig.from_pretrained(location, **given)
-        return class_of(config, trust_remote_code).from_pretrained(location, config=config, **how)
-
-    @classmethod
-    def from_config(cls, config: Any, trust_remote_code: bool = False, **how: Any) -> Any:
-        """Return the encoder that a configuration describes, with new weights."""
-        return class_of(config, trust_remote_code)._from_config(config, **how)
 
 
 def class_of(config: Any, trust_remote_code: bool = False) -> Any:
@@ -48,6 +30,10 @@ def class_of(config: Any, trust_remote_code: bool = False) -> Any:
     if type(config) not in MODEL_MAPPING or (trust_remote_code and hasattr(config, "auto_map")):
         raise InputError(f"{config.model_type}: sentence encoders with code of their own are not supported")
     return encoder_of(MODEL_MAPPING[type(config)])
+
+
+SENTENCE_ENCODER = AutoClass(class_of)
+"""The Auto class of sentence encoders."""
 
 
 @cache

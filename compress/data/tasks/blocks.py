@@ -1,4 +1,4 @@
-"""Batches of one exact shape of real text, for measuring latency and energy.
+"""Batches of one exact shape of real text, for measuring latency and energy; and rows padded to their longest.
 
 With padding, a kernel's work would depend on the padded fraction. Random token ids would access the embedding table
 unlike text. So the real tokens of shuffled examples are joined and cut:
@@ -41,6 +41,18 @@ def packed(
         {"input_ids": part.contiguous(), "attention_mask": torch.ones_like(part)}
         for part in ids.split(point.batch_size)
     ]
+
+
+def padded(rows: Sequence[Sequence[int]], value: int) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return rows padded on the right with a value, and a mask: 1 at their own tokens. Both are [rows, longest]."""
+    import torch
+
+    ids = torch.full((len(rows), max(map(len, rows))), value)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.as_tensor(row)
+        mask[number, : len(row)] = 1
+    return ids, mask
 
 
 def _stream(

@@ -22,7 +22,7 @@ from compress.base.config import InputError
 from compress.data import positions
 from compress.data.point import NEW_TOKENS, OperatingPoint
 from compress.data.tasks import texts
-from compress.data.tasks.blocks import frame, packed
+from compress.data.tasks.blocks import frame, packed, padded
 from compress.data.tasks.columns import TEXT
 from compress.data.tasks.task import IGNORED, Batch, Outcomes, Task
 from compress.data.tasks.view import WorkloadView
@@ -49,11 +49,7 @@ def position_problems(model: Any, workload: WorkloadView) -> list[str]:
     for point in (workload.headline_point, *workload.further_points):
         if point.generates and limit is not None and point.longest > limit:
             problems.append(f"has {limit} positions; the point of length {point.sequence_length} needs {point.longest}")
-        if point.stop and getattr(model.config.get_text_config(), "eos_token_id", None) is None:
-            problems.append(
-                "has no eos_token_id in config.json, so a point with stop would never end; set it, or drop stop"
-            )
-    return problems
+    return problems + texts.stop_problems(model, workload)
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
@@ -120,19 +116,11 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
 
     Unpredicted tokens have label -100. Causal attention ignores later tokens, so padding changes no real token.
     """
-    import torch
-
-    longest = max(len(example["input_ids"]) for example in examples)
-    pad = processor.pad_token_id if processor.pad_token_id is not None else 0
-    ids = torch.full((len(examples), longest), pad)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORED)
-    for row, example in enumerate(examples):
-        tokens = torch.tensor(example["input_ids"])
-        n, context = len(tokens), int(example["context"])
-        ids[row, :n] = tokens
-        mask[row, :n] = 1
-        labels[row, context:n] = tokens[context:]
+    rows = [example["input_ids"] for example in examples]
+    ids, mask = padded(rows, processor.pad_token_id if processor.pad_token_id is not None else 0)
+    labels, _ = padded(rows, IGNORED)
+    for row, example in zip(labels, examples, strict=True):
+        row[: int(example["context"])] = IGNORED
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 

@@ -160,8 +160,10 @@ def _longest(config: Any, given: Mapping[str, Any]) -> int:
 
 def decoder_positions(config: Any) -> int | None:
     """Return the positions of a decoder with a table of them; None for T5's distances, which have no limit."""
-    values = config.to_dict()
-    return None if "relative_attention_num_buckets" in values else positions.stated(values)
+    values = getattr(config, "decoder", config).to_dict()  # T5Gemma's two halves have a configuration each
+    if "relative_attention_num_buckets" in values:
+        return None
+    return values.get("max_decoder_position_embeddings") or positions.stated(values)  # LED's tables differ in length
 
 
 def settings_of(config: Any) -> dict[str, Any]:

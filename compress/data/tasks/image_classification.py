@@ -60,7 +60,14 @@ def _takes(model: Any, shape: Sequence[int]) -> bool:
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
-    """Return examples with pixel_values (float32 [channels, height, width]) and labels.
+    """Return examples with pixel_values (float32 [channels, height, width]) and labels."""
+    return prepare_named(raw, processor, workload, config, class_labels.NAME_THEM)
+
+
+def prepare_named(
+    raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any, name_them: str
+) -> "datasets.Dataset":
+    """Return the same; `name_them` states in errors how the classes get the data's names.
 
     Pixels are computed on access: those of a whole split would fill the memory.
     """
@@ -68,7 +75,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
 
     column = workload.dataset.image
     require_column(raw, column, "image")
-    labels = class_labels.read(raw, workload.dataset.label, config, workload.dataset.labels)
+    labels = class_labels.read(raw, workload.dataset.label, config, workload.dataset.labels, name_them)
     if isinstance(raw.features[column], datasets.Image):
         raw = raw.cast_column(column, datasets.Image(decode=False))
     images.check_headers(_undecoded(raw, column), column)

@@ -14,12 +14,13 @@ names first. A model without class names (LABEL_0, LABEL_1) takes the order of t
 
 import math
 import re
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.base.config import InputError
+from compress.base.errors import some
+from compress.data.bad_rows import shown
 from compress.data.formats.image_folders import CLASS_FOLDERS
 from compress.data.look_alike import look_alike
 from compress.data.tasks.class_names import class_names
@@ -59,6 +60,8 @@ class Classes:
     place: str
     names: Sequence[str]
     """Class names of the model, by id."""
+    name_them: str = NAME_THEM
+    """How classes get other names, for errors."""
 
     @property
     def unnamed(self) -> bool:
@@ -68,14 +71,16 @@ class Classes:
     @property
     def listed(self) -> str:
         """The names as text for an error."""
-        return _listed(self.names)
+        return some(self.names)
 
 
-def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None) -> Labels:
-    """Return the labels of a column. Raises InputError if their meaning is ambiguous."""
+def read(
+    raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None, name_them: str = NAME_THEM
+) -> Labels:
+    """Return the labels of a column. Raises InputError if their meaning is ambiguous; `name_them` is its remedy."""
     require_column(raw, column, "label")
     names = getattr(raw.features[column], "names", None)
-    return mapped(list(raw[column]), names, column, config, reading, raw.info.builder_name == CLASS_FOLDERS)
+    return mapped(list(raw[column]), names, column, config, reading, raw.info.builder_name == CLASS_FOLDERS, name_them)
 
 
 def mapped(
@@ -85,23 +90,23 @@ def mapped(
     config: Any,
     reading: Reading | None = None,
     named: bool = False,
+    name_them: str = NAME_THEM,
 ) -> Labels:
     """Return the ids of labels; `names` are the data's own names of its ids. `named`: prefer names over ids.
 
     Raises Unmapped for a label that the model does not have, and InputError if their meaning is ambiguous.
     """
-    model = Classes(f"label column {column!r}", class_names(config))
+    model = Classes(f"label column {column!r}", class_names(config), name_them)
     _refuse_contradiction(model, config, reading)
     for row, value in enumerate(values):
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-            short = reprlib.repr(value)  # a picture has thousands of bytes
-            raise InputError(f"{model.place}, row {row}: {short} is neither a number nor a label of the model")
+            raise InputError(f"{model.place}, row {row}: {shown(value)} is neither a number nor a label of the model")
     if names is None:
-        shown: dict[str, str] = {}
+        written: dict[str, str] = {}
         for value in values:
-            shown.setdefault(text_of(value), repr(value))
-        ids = _meaning(shown, shown, model, reading, named=named)
-        truth = model.unnamed and {label.casefold() for label in shown} <= set(TRUTH)
+            written.setdefault(text_of(value), repr(value))
+        ids = _meaning(written, written, model, reading, named=named)
+        truth = model.unnamed and {label.casefold() for label in written} <= set(TRUTH)
         note = "the model does not name its classes; true is read as class 1, false as class 0" if truth else ""
         return Labels([ids[text_of(value)] for value in values], note)
     if values and min(values) < 0:
@@ -109,7 +114,7 @@ def mapped(
     if values and max(values) >= len(names):
         raise InputError(
             f"{model.place}, row {values.index(max(values))}: id {max(values)}, but the data's metadata names "
-            f"{len(names)} classes ({_listed(names)}); correct the metadata, or write the data again without it"
+            f"{len(names)} classes ({some(names)}); correct the metadata, or write the data again without it"
         )
     order, note = _order([str(name) for name in names], sorted(set(values)), model, reading)
     return Labels([order[value] for value in values], note)
@@ -129,10 +134,10 @@ def _order(
     if model.unnamed and reading is None and not numbered and not _by_name(names, model, names)[0]:
         if len(names) != len(model.names) or all(_number(name) is not None for name in names):
             raise InputError(
-                f"{model.place}: the data's classes are {_listed(names)}, the model's {model.listed}; {NAME_THEM}, or "
-                "set dataset.labels to ids if both have the same order"
+                f"{model.place}: the data's classes are {some(names)}, the model's {model.listed}; {model.name_them}, "
+                "or set dataset.labels to ids if both have the same order"
             )
-        return as_given, f"the model does not name its classes; the data's classes are used in order: {_listed(names)}"
+        return as_given, f"the model does not name its classes; the data's classes are used in order: {some(names)}"
     labels = {names[value]: repr(names[value]) for value in present}
     ids = _meaning(labels, labels, model, reading if numbered else "names", context=names)
     return {value: ids[names[value]] for value in present}, ""
@@ -156,19 +161,19 @@ def _meaning(
     if ids_fit and not names_fit and not ambiguous:
         if reading is None and _called_by_numbers(labels, model.names):
             raise InputError(
-                f"{model.place}: {_listed(labels)} are ids of the model and also numbers in names of its classes with "
+                f"{model.place}: {some(labels)} are ids of the model and also numbers in names of its classes with "
                 f"other ids ({model.listed}); set dataset.labels to ids, or write the names into the data"
             )
         return by_id
     if names_fit:
         raise InputError(
-            f"{model.place}: {_listed(labels)} are ids of the model and also names of its classes with other ids "
+            f"{model.place}: {some(labels)} are ids of the model and also names of its classes with other ids "
             f"({model.listed}); set dataset.labels to ids or names"
         )
     if not by_name and len(model.names) == 2 and {label.casefold() for label in labels} <= set(TRUTH):
         if reading != "ids" and not model.unnamed and any(_number(name) is None for name in model.names):
             raise InputError(
-                f"{model.place}: {_listed(labels)} match none of the model's classes ({model.listed}); set "
+                f"{model.place}: {some(labels)} match none of the model's classes ({model.listed}); set "
                 f"dataset.labels to ids if true is {model.names[1]} and false is {model.names[0]}, or write the names "
                 "into the data"
             )
@@ -178,7 +183,7 @@ def _meaning(
         label, several = next(iter(ambiguous.items()))
         raise InputError(
             f"{model.place}: {label!r} names several classes of the model: {' and '.join(several)}; write ids or whole "
-            f"names into the data, or {NAME_THEM}"
+            f"names into the data, or {model.name_them}"
         )
     known = by_name or by_id
     unknown = [label for label in labels if label not in known] or labels
@@ -267,11 +272,11 @@ def _unmapped(
         )
     remedy = "write numbers"
     if len(context) == len(model.names):  # the data's ids have names
-        pairs = _listed([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
+        pairs = some([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
         remedy = f"set dataset.labels to ids if both have the same order ({pairs})"
     return (
         f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
-        f"{_listed(labels)}, the model {model.listed}{look_alike(first, model.names)}; {remedy}, or {NAME_THEM}"
+        f"{some(labels)}, the model {model.listed}{look_alike(first, model.names)}; {remedy}, or {model.name_them}"
     )
 
 
@@ -306,10 +311,6 @@ def require_column(raw: "datasets.Dataset", column: str, what: str) -> None:
     """Raise InputError if the examples have no such column."""
     if column not in raw.column_names:
         raise InputError(
-            f"no {what} column {column!r}; the data has {_listed(raw.column_names)}"
+            f"no {what} column {column!r}; the data has {some(raw.column_names)}"
             f"{look_alike(column, raw.column_names)}; set dataset.{what} to one of them"
         )
-
-
-def _listed(names: Sequence[Any], most: int = 12) -> str:
-    return ", ".join(str(name) for name in names[:most]) + (" ..." if len(names) > most else "")

@@ -28,9 +28,9 @@ LINES = [
 
 def auto(task: Task) -> Any:
     """Return the class that makes sentence encoders."""
-    from compress.data.sentences.encoder import SentenceEncoder
+    from compress.data.sentences.encoder import SENTENCE_ENCODER
 
-    return SentenceEncoder
+    return SENTENCE_ENCODER
 
 
 def configure(config: Any, folder: Path | None, workload: WorkloadView) -> None:

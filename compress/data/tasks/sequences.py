@@ -14,7 +14,7 @@ from compress.data import positions
 from compress.data.bad_rows import refuse, shown
 from compress.data.point import OperatingPoint
 from compress.data.tasks import causal_lm, decoding, text_scores, texts
-from compress.data.tasks.blocks import packed
+from compress.data.tasks.blocks import packed, padded
 from compress.data.tasks.columns import Column
 from compress.data.tasks.labels import require_column
 from compress.data.tasks.overlap import number
@@ -36,22 +36,15 @@ COPY = "copy_"
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each."""
-    problems = []
-    limit = positions.limit(model)
-    if limit is not None and workload.max_length > limit:
-        problems.append(
-            f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
-        )
-    problems += texts.token_problems(model, processor, examples)
-    if processor.pad_token_id is None:
-        problems.append("its tokenizer has no padding token, which batches need; set pad_token and save it again")
+    problems = texts.length_problems(positions.limit(model.get_encoder()), workload)
+    problems += texts.token_problems(model, processor, examples) + texts.unpadded_problems(processor)
     problems += [] if problems else texts.vocabulary_problems(model, processor)
-    return problems + _length_problems(model, workload)
+    return problems + point_problems(model, workload)
 
 
-def _length_problems(model: Any, workload: WorkloadView) -> list[str]:
+def point_problems(model: Any, workload: WorkloadView) -> list[str]:
     """Return errors for texts and points beyond the decoder's positions, and points beyond the encoder's."""
-    sources, targets = positions.limit(model), decoding.decoder_positions(model.config)
+    sources, targets = positions.limit(model.get_encoder()), positions.limit(model.get_decoder())
     asked, problems = workload.generation.max_new_tokens, []
     if targets is not None and asked is not None and asked > targets:
         problems.append(f"writes at most {targets} tokens; generation.max_new_tokens is {asked}")
@@ -60,7 +53,7 @@ def _length_problems(model: Any, workload: WorkloadView) -> list[str]:
             problems.append(f"reads at most {sources} tokens; the point of length {point.sequence_length} has more")
         if targets is not None and (point.new_tokens or 0) > targets:
             problems.append(f"writes at most {targets} tokens; the point of new_tokens {point.new_tokens} has more")
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems + texts.stop_problems(model, workload)))
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
@@ -82,25 +75,28 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
             if not any(map(text_scores.has_rouge_words, each))
         )
     given = [f"{workload.prompt or ''}{source}" for source in sources]
-    encoded = processor(given, truncation=True, max_length=workload.max_length)
-    whole = [len(ids) for ids in processor(given, verbose=False)["input_ids"]]
+    encoded = processor(given, verbose=False)["input_ids"]
+    cut = [row for row, ids in enumerate(encoded) if len(ids) > workload.max_length]
+    if cut:
+        shorter = processor([given[row] for row in cut], truncation=True, max_length=workload.max_length)["input_ids"]
+        for row, ids in zip(cut, shorter, strict=True):
+            encoded[row] = ids
     targets = processor(
         text_target=[each[0] for each in references], truncation=True, max_length=settings["max_new_tokens"]
     )
     columns = {
         "text": sources,
         "references": references,
-        "input_ids": encoded["input_ids"],
+        "input_ids": encoded,
         "labels": targets["input_ids"],
         "start": [settings["decoder_start_token_id"]] * len(sources),
         "bleu_tokenizer": [workload.bleu_tokenizer] * len(sources),
     }
-    cut = sum(length > workload.max_length for length in whole)
     long = sum(len(ids) == settings["max_new_tokens"] for ids in targets["input_ids"])
-    note = _remark(references, cut, workload, settings)
+    note = _remark(references, len(cut), workload, settings)
     if long and workload.for_training:
         note += f"; {long} of {len(sources)} targets end at the longest text of {settings['max_new_tokens']} tokens"
-    if known := getattr(config, decoding.PROMPTS, None):
+    if workload.prompt is None and (known := getattr(config, decoding.PROMPTS, None)):
         note += f"; the model's config.json names prompts, such as {known[0]!r}, and the workload sets no prompt"
     return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
 
@@ -125,7 +121,7 @@ def _problem(values: Any) -> str:
 def _remark(references: Sequence[Sequence[str]], cut: int, workload: WorkloadView, settings: Mapping[str, Any]) -> str:
     """Return a note on the metrics' signatures, on how texts are generated, and on sources that were cut."""
     parts = [
-        text_scores.signature(references, workload.bleu_tokenizer),
+        *([] if workload.for_training else [text_scores.signature(references, workload.bleu_tokenizer)]),
         f"texts are generated by {decoding.in_words(settings)}",
         *([f"{workload.prompt!r} precedes every source"] if workload.prompt else []),
         *([f"{cut} of {len(references)} sources were cut at max_length {workload.max_length}"] if cut else []),
@@ -136,34 +132,20 @@ def _remark(references: Sequence[Sequence[str]], cut: int, workload: WorkloadVie
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
     """Return one batch padded on the right: input_ids and attention_mask [batch, source], decoder_input_ids,
     decoder_attention_mask and labels [batch, target]; labels are -100 at padding."""
-    import torch
-
     sources = [example["input_ids"] for example in examples]
     targets = [example["labels"] for example in examples]
     pad = processor.pad_token_id
     shifted = [[example["start"], *target[:-1]] for example, target in zip(examples, targets, strict=True)]
-    ids, mask = _padded(sources, pad)
-    decoder_ids, decoder_mask = _padded(shifted, pad)
-    labels, _ = _padded(targets, IGNORED)
+    ids, mask = padded(sources, pad)
+    decoder_ids, decoder_mask = padded(shifted, pad)
+    labels, _ = padded(targets, IGNORED)
     return {
         "input_ids": ids,
         "attention_mask": mask,
         "decoder_input_ids": decoder_ids,
         "decoder_attention_mask": decoder_mask,
-        "labels": labels.to(torch.long),
+        "labels": labels,
     }
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return rows padded on the right with a value, and a mask: 1 at their own tokens. Both are [rows, longest]."""
-    import torch
-
-    ids = torch.full((len(rows), max(map(len, rows))), value)
-    mask = torch.zeros_like(ids)
-    for number_of_row, row in enumerate(rows):
-        ids[number_of_row, : len(row)] = torch.as_tensor(row)
-        mask[number_of_row, : len(row)] = 1
-    return ids, mask
 
 
 def fixed(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.data.point import OperatingPoint
+from compress.data.tasks import texts
 from compress.data.tasks.columns import Column
 from compress.data.tasks.view import WorkloadView
 
@@ -160,6 +161,9 @@ class Task:
     fits: Callable[[Mapping[str, Any]], bool] = any_head
     """fits(config): whether a head with these settings of `config.json` is one of this task, not of another task with
     the same classes."""
+    mapped_problems: Callable[[Any, WorkloadView], list[str]] = texts.mapped_problems
+    """mapped_problems(model, workload): errors for points of a map beyond the positions of a model, or of its empty
+    skeleton."""
     aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
     """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
     prepare_like: Callable[["datasets.Dataset", Any, WorkloadView, Any, Any], "datasets.Dataset"] | None = None
@@ -182,10 +186,10 @@ class Task:
     """configure(config, folder, workload): complete a configuration in place with files beside the weights.
 
     Raises InputError if these and the workload do not describe the model."""
-    derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"]], Path] | None = None
-    """derive(folder, place, workload, load): the folder of the model that is judged, made from the given one and the
-    raw examples of a split, load(split). None: it is the given one. `place` names the model in errors. The name of a
-    folder that was made is a digest of all that it depends on."""
+    derive: Callable[[Path, str, WorkloadView, Callable[[Any], "datasets.Dataset"], str], Path] | None = None
+    """derive(folder, place, workload, load, content): the folder of the model that is judged, made from the given one
+    and the raw examples of a split, load(split). None: it is the given one. `place` names the model in errors. The name
+    of a folder that was made is a digest of all that it depends on; `content` is that of the given one's files."""
     derive_like: Callable[[Path, str, Any], Path] | None = None
     """derive_like(folder, place, config): the same for a student, as the teacher's configuration states."""
     unusable: Callable[[Any], str] = usable

@@ -75,11 +75,11 @@ def signature(references: Sequence[Sequence[str]], tokenizer: str) -> str:
 
     from sacrebleu.metrics import BLEU, CHRF
 
-    width = max(map(len, references))
-    streams = [[each[n] if n < len(each) else None for each in references] for n in range(width)]
+    counts_seen = sorted({len(each) for each in references})  # which a signature names: one row of each count will do
+    streams = [["a" if n < count else None for count in counts_seen] for n in range(counts_seen[-1])]
     found = []
     for name, metric in (("BLEU", BLEU(tokenize=tokenizer)), ("chrF2", CHRF())):
-        metric.corpus_score([""] * len(references), streams)  # a signature names the number of references seen
+        metric.corpus_score(["a"] * len(counts_seen), streams)
         found.append(f"{name} {metric.get_signature()}")
     return f"sacrebleu: {'; '.join(found)}; rouge_score {version('rouge-score')} without stemming"
 

@@ -35,24 +35,34 @@ def load_processor(location: str, **options: Any) -> Any:
 
 def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model, tokenizer and lengths that concern all text tasks."""
-    problems = []
-    limit = positions.limit(model)
-    if limit is not None and workload.max_length > limit:
-        problems.append(
-            f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
-        )
-    problems += mapped_problems(limit, workload)
+    problems = length_problems(positions.limit(model), workload) + mapped_problems(model, workload)
     return problems + token_problems(model, processor, examples)
 
 
-def mapped_problems(limit: int | None, workload: WorkloadView) -> list[str]:
-    """Return errors for points of a map that end beyond the positions of a model, None for a model without a limit."""
+def length_problems(limit: int | None, workload: WorkloadView) -> list[str]:
+    """Return an error for a max_length beyond the positions of a model, None for a model without a limit."""
+    if limit is None or workload.max_length <= limit:
+        return []
+    return [f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"]
+
+
+def mapped_problems(model: Any, workload: WorkloadView) -> list[str]:
+    """Return errors for points of a map that end beyond the positions of a model or of its empty skeleton."""
     longest = max((point.longest for point in workload.mapped_points), default=0)
+    limit = positions.limit(model)
     if limit is None or longest <= limit:
         return []
     new = max(point.new_tokens or 0 for point in workload.mapped_points)
     most = f"{limit - new} ({new} generated tokens follow)" if new else str(limit)
     return [f"reads at most {limit} tokens; --length of the map: expected at most {most}"]
+
+
+def stop_problems(model: Any, workload: WorkloadView) -> list[str]:
+    """Return an error for operating points that end with an end token, if the model has none."""
+    stops = any(point.stop for point in (workload.headline_point, *workload.further_points))
+    if not stops or getattr(model.config.get_text_config(), "eos_token_id", None) is not None:
+        return []
+    return ["has no eos_token_id in config.json, so a point with stop would never end; set it, or drop stop"]
 
 
 def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> list[str]:
@@ -111,11 +121,18 @@ def _without_embedding(model: Any, processor: Any) -> tuple[int, dict[str, int]]
     return rows, {token: id for id, token in beyond}
 
 
+def unpadded_problems(processor: Any) -> list[str]:
+    """Return an error for a tokenizer that cannot pad."""
+    if processor.pad_token_id is not None:
+        return []
+    return ["its tokenizer has no padding token, which batches need; set pad_token and save the tokenizer again"]
+
+
 def padding_problems(model: Any, processor: Any) -> list[str]:
     """Return why a model cannot recognise padding: some search for the padding token of their own configuration."""
+    if problems := unpadded_problems(processor):
+        return problems
     own, given = model.config.get_text_config().pad_token_id, processor.pad_token_id
-    if given is None:
-        return ["its tokenizer has no padding token, which batches need; set pad_token and save the tokenizer again"]
     if own == given or not _finds_padding(model):
         return []
     return [

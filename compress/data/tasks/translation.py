@@ -40,6 +40,7 @@ TASK = Task(
     call='model.generate(**processor("a text", return_tensors="pt"))',
     load_processor=texts.load_processor,
     check=sequences.check,
+    mapped_problems=sequences.point_problems,
     prepare=sequences.prepare,
     collate=sequences.collate,
     fixed=sequences.fixed,

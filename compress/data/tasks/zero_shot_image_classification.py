@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.base.config import InputError
+from compress.base.errors import some
 from compress.data.tasks import image_classification
 from compress.data.tasks.class_names import class_names
-from compress.data.tasks.labels import NAME_THEM
 from compress.data.tasks.task import Task
 from compress.data.tasks.view import WorkloadView
 from compress.data.zero_shot.families import TEMPLATES, TWO_TOWERS, WITHOUT_TEXTS
@@ -35,16 +34,16 @@ def fits(config: Mapping[str, Any]) -> bool:
 
 def auto(task: Task) -> Any:
     """Return the class that makes zero-shot classifiers."""
-    from compress.data.zero_shot.model import ZeroShotClassifier
+    from compress.data.zero_shot.model import ZERO_SHOT_CLASSIFIER
 
-    return ZeroShotClassifier
+    return ZERO_SHOT_CLASSIFIER
 
 
-def derive(folder: Path, place: str, workload: WorkloadView, load: Any) -> Path:
+def derive(folder: Path, place: str, workload: WorkloadView, load: Any, content: str) -> Path:
     """Return the folder of the vision tower with the embeddings of the workload's classes."""
     from compress.data.zero_shot import texts
 
-    return texts.derive(folder, place, workload, load)
+    return texts.derive(folder, place, workload, load, content)
 
 
 def derive_like(folder: Path, place: str, config: Any) -> Path:
@@ -66,10 +65,7 @@ def unusable(model: Any) -> str:
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
     """Return examples with pixel_values (float32 [channels, height, width]) and labels."""
-    try:
-        examples = image_classification.prepare(raw, processor, workload, config)
-    except InputError as error:
-        raise InputError(problem.replace(NAME_THEM, NAME_HERE) for problem in error.problems) from None
+    examples = image_classification.prepare_named(raw, processor, workload, config, NAME_HERE)
     notes = (described(class_names(config), getattr(config, TEMPLATES, ())), examples.info.description)
     examples.info.description = "; ".join(filter(None, notes))
     return examples
@@ -78,14 +74,11 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
 def described(classes: Sequence[str], templates: Sequence[str]) -> str:
     """Return a note on the texts that were encoded, and on what steps change."""
     count = f"{len(templates)} templates" if len(templates) > 1 else "1 template"
+    named, written = some(classes, MOST_SHOWN), some([*map(repr, templates)], MOST_SHOWN)
     return (
-        f"{len(classes)} classes ({_first(classes)}) x {count} ({_first([*map(repr, templates)])}): their texts were "
-        "encoded once by the text tower, whose embeddings are stored; steps change the vision tower only"
+        f"{len(classes)} classes ({named}) x {count} ({written}): their texts were encoded once by the text tower, "
+        "whose embeddings are stored; steps change the vision tower only"
     )
-
-
-def _first(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:MOST_SHOWN]) + (" ..." if len(texts) > MOST_SHOWN else "")
 
 
 def lines(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ buffers: no step changes or trains them. Logits are computed in float32, since i
 """
 
 import copy
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +18,8 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.models.siglip.modeling_siglip import SiglipPreTrainedModel
 
 from compress.base.config import InputError
-from compress.data.zero_shot.families import TWO_TOWERS, WITHOUT_TEXTS
+from compress.data.auto_class import AutoClass
+from compress.data.zero_shot.families import TWO_TOWERS
 
 
 class CLIPForZeroShotImageClassification(CLIPVisionModelWithProjection):
@@ -26,7 +27,6 @@ class CLIPForZeroShotImageClassification(CLIPVisionModelWithProjection):
 
     class_embeddings: torch.Tensor
     logit_scale: torch.Tensor
-    _keys_to_ignore_on_load_unexpected: ClassVar = [r"^text_model\.", r"^text_projection\.", r"\.position_ids$"]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -50,7 +50,6 @@ class SiglipForZeroShotImageClassification(SiglipPreTrainedModel):
     base_model_prefix = "vision_model"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    _keys_to_ignore_on_load_unexpected: ClassVar = [r"^text_model\.", r"\.position_ids$"]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -91,33 +90,19 @@ CLASSES: dict[str, Any] = {
 }
 
 
-class ZeroShotClassifier:
-    """The Auto class of zero-shot classifiers."""
+def class_of(config: Any, trust_remote_code: bool = False) -> Any:
+    """Return the class of the classifier with this vision tower. Raises InputError for other models."""
+    if config.model_type not in CLASSES:
+        raise InputError(f"is a {config.model_type}; expected a model of pictures and texts: {', '.join(TWO_TOWERS)}")
+    return CLASSES[config.model_type]
 
-    @classmethod
-    def from_pretrained(cls, location: Any, *, config: Any = None, trust_remote_code: bool = False, **how: Any) -> Any:
-        """Return the classifier in a folder, as an Auto class of transformers returns it."""
-        from transformers import AutoConfig
 
-        if config is None:
-            given = {name: how[name] for name in ("revision", "local_files_only") if name in how}
-            config = AutoConfig.from_pretrained(location, **given)
-        config = without_texts(config)
-        return CLASSES[config.model_type].from_pretrained(location, config=config, **how)
-
-    @classmethod
-    def from_config(cls, config: Any, trust_remote_code: bool = False, **how: Any) -> Any:
-        """Return the classifier that a configuration describes, with new weights."""
-        config = without_texts(config)
-        return CLASSES[config.model_type]._from_config(config, **how)
+ZERO_SHOT_CLASSIFIER = AutoClass(class_of)
+"""The Auto class of zero-shot classifiers."""
 
 
 def without_texts(config: Any) -> Any:
-    """Return the configuration of the vision tower alone. Raises InputError for other models."""
-    if config.model_type in WITHOUT_TEXTS:
-        return config
-    if config.model_type not in TWO_TOWERS:
-        raise InputError(f"is a {config.model_type}; expected a model of pictures and texts: {', '.join(TWO_TOWERS)}")
+    """Return the configuration of the vision tower of a model with two. Raises InputError if it embeds no pictures."""
     vision = copy.deepcopy(config.vision_config)
     if config.model_type == "clip":
         vision.projection_dim = config.projection_dim

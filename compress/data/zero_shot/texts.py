@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError, digest
 from compress.base.console import say
-from compress.base.errors import as_input_error
+from compress.base.errors import as_input_error, some
 from compress.base.files import cache_folder, content_hash
 from compress.base.source_code import code_digest
 from compress.data import checkpoints
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 Load = Callable[[Any], "datasets.Dataset"]
 BATCH = 64
 """Texts that are encoded together."""
-SOME = 6
 CODE = ("data/zero_shot",)
 """What embeddings depend on besides a model, its classes and templates, and transformers."""
 REMEDY = "save it beside the model: AutoProcessor.from_pretrained(its origin).save_pretrained(this folder)"
 
 
-def derive(folder: Path, place: str, workload: WorkloadView, load: Load) -> Path:
+def derive(folder: Path, place: str, workload: WorkloadView, load: Load, content: str) -> Path:
     """Return the folder of the vision tower with the embeddings of the workload's classes, made now if needed.
 
-    `load` returns the raw examples of a split. Raises InputError without class names, or if texts cannot be encoded.
+    `load` returns the raw examples of a split, and `content` is the hash of the folder's files. Raises InputError
+    without class names, or if texts cannot be encoded.
     """
     config = _config(folder, place)
     if config["model_type"] in TWO_TOWERS:
-        return encoded(folder, place, class_names(workload, load), workload.templates or USUAL_TEMPLATES)
+        return encoded(folder, place, class_names(workload, load), workload.templates or USUAL_TEMPLATES, content)
     _check_made(config, place, workload.classes, workload.templates, "remove {} from the workload, or")
     return folder
 
@@ -55,7 +55,7 @@ def derive_like(folder: Path, place: str, config: Any) -> Path:
     """Return the same for another model, with the classes and templates of a configuration."""
     own, names, templates = _config(folder, place), names_of(config), getattr(config, TEMPLATES)
     if own["model_type"] in TWO_TOWERS:
-        return encoded(folder, place, names, templates)
+        return encoded(folder, place, names, templates, content_hash(folder))
     _check_made(own, place, names, templates, "expected the teacher's {}:")
     return folder
 
@@ -85,12 +85,12 @@ def _check_made(
     for what, given, made in (("classes", classes, names), ("templates", templates, texts)):
         if given is not None and list(given) != made:
             raise InputError(
-                f"{place}: has no text tower, and was made for the {what} {_listed(made)}; {expected.format(what)} "
+                f"{place}: has no text tower, and was made for the {what} {some(made)}; {expected.format(what)} "
                 "give the model with both towers"
             )
 
 
-def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[str]) -> Path:
+def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[str], content: str) -> Path:
     """Return the folder of the vision tower with the embeddings of these classes, made now if needed.
 
     Its name is a digest of all that it depends on. The cache removes those that no run has used for a month.
@@ -98,7 +98,7 @@ def encoded(folder: Path, place: str, names: Sequence[str], templates: Sequence[
     config, _ = checkpoints.config_of(folder)
     if (form := stored_format(config or {})) is not None:
         raise InputError(f"{place}: its weights are stored in {form}, which this task does not read; {UNQUANTIZED}")
-    made_of = [content_hash(folder), list(names), list(templates), code_digest(CODE), version("transformers")]
+    made_of = [content, list(names), list(templates), code_digest(CODE), version("transformers")]
     made = made_once(
         cache_folder() / "zero-shot" / digest(made_of),
         f"the embeddings of {len(names)} classes for {folder.name}",
@@ -127,7 +127,7 @@ def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: 
     own = getattr(raw.features[column], "names", None)
     if given is not None:
         if own is not None and len(own) != len(given):
-            raise InputError(f"classes: {len(given)} names, but the data has {len(own)} ({_listed(own)})")
+            raise InputError(f"classes: {len(given)} names, but the data has {len(own)} ({some(own)})")
         return list(given)
     names = list(map(str, own)) if own is not None else _in_column(raw, train, column)
     blank = [number for number, name in enumerate(names) if not name.strip()]
@@ -135,8 +135,7 @@ def _names(raw: "datasets.Dataset", train: "datasets.Dataset | None", workload: 
         raise InputError(f"label column {column!r}: class {blank[0]} has an empty name; set classes to all names")
     if len(names) < 2:
         raise InputError(
-            f"label column {column!r}: one class only ({_listed(names)}); expected two or more: set classes to all of "
-            "them"
+            f"label column {column!r}: one class only ({some(names)}); expected two or more: set classes to all of them"
         )
     return names
 
@@ -149,13 +148,9 @@ def _in_column(raw: "datasets.Dataset", train: "datasets.Dataset | None", column
     if all(isinstance(value, str) for value in values) and not all(name.lstrip("+-").isdigit() for name in names):
         return names
     raise InputError(
-        f"label column {column!r}: holds {_listed(names)}; numbers are no names, which the texts need; set classes in "
+        f"label column {column!r}: holds {some(names)}; numbers are no names, which the texts need; set classes in "
         "the workload to the names, in the order of the numbers, such as classes: [cat, dog]"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SOME]) + (" ..." if len(names) > SOME else "")
 
 
 def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[str], target: Path) -> None:
@@ -163,7 +158,7 @@ def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[st
     import torch
 
     from compress.data.loading import quiet_when_piped
-    from compress.data.zero_shot.model import ZeroShotClassifier, without_texts
+    from compress.data.zero_shot.model import ZERO_SHOT_CLASSIFIER, without_texts
 
     quiet_when_piped()
     whole, tokenizer = _whole(folder, place), _tokenizer(folder, place)
@@ -178,7 +173,7 @@ def _make(folder: Path, place: str, names: Sequence[str], templates: Sequence[st
     config.id2label = dict(enumerate(names))
     config.label2id = {name: number for number, name in enumerate(names)}
     setattr(config, TEMPLATES, list(templates))
-    model = ZeroShotClassifier.from_config(config)
+    model = ZERO_SHOT_CLASSIFIER.from_config(config)
     state = {**whole.state_dict(), "class_embeddings": vectors}
     with torch.no_grad():
         model.load_state_dict({name: state[name] for name in model.state_dict()})
@@ -195,9 +190,8 @@ def _whole(folder: Path, place: str) -> Any:
             folder, dtype="float32", use_safetensors=True, output_loading_info=True, local_files_only=True
         )
     if missing := sorted(info["missing_keys"]):
-        more = " ..." if len(missing) > 4 else ""
         raise InputError(
-            f"{place}: has no weights for {', '.join(missing[:4])}{more}, which would be random; expected a model of "
+            f"{place}: has no weights for {some(missing, 4)}, which would be random; expected a model of "
             "pictures and texts"
         )
     return model.eval()

@@ -6,7 +6,7 @@ quantized   the values that the coming quantize step makes of W, and of inputs i
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,11 @@ from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
-from compress.base.devices import capability, device_of
-from compress.data.tasks import task_of
+from compress.methods.quantize import row_of
 from compress.model.bundle import Bundle
 from compress.model.layers import matrix, weight_layers
 from compress.model.packing.grouped import Grid
-from compress.spec.formats import choose
+from compress.spec.formats import Row
 from compress.spec.steps import Layers, Quantize
 
 SCALE = 2.0  # alpha / rank; fixed, because the learning rate scales updates too
@@ -128,10 +127,15 @@ def trained_for(model: nn.Module, bundle: Bundle) -> "tuple[dict[str, Fakes], st
             "distill quantization_aware: no quantize step comes after it; add one, or remove quantization_aware"
         )
     chosen: dict[str, Fakes] = {}
+    forms: list[str] = []
+    runtime = bundle.runtime
     for part in step.parts:
-        part_fakes, _ = fakes(part, bundle)
+        row = row_of(model, part, bundle.device, runtime, bundle.task)
+        runtime = row.runtime  # the quantize step gives it to the parts that follow
+        part_fakes, form = fakes(part, row)
         chosen |= {name: part_fakes for name, _ in weight_layers(model, part)}
-    return chosen, fakes(step, bundle)[1]
+        forms.append(form)
+    return chosen, forms[0]
 
 
 def check_rank(model: nn.Module, rank: int) -> None:
@@ -149,17 +153,8 @@ class Fakes:
     inputs: Fake | None = None
 
 
-def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
-    """Return a quantize step's effect on weights and inputs, and the format's name."""
-    device = device_of(bundle.device).kind
-    request: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
-    row = choose(
-        **request,
-        runtime=bundle.runtime,
-        device=device,
-        capability=capability(bundle.device),
-        with_cache=task_of(bundle.task).continues,
-    )
+def fakes(step: Quantize, row: Row) -> tuple[Fakes, str]:
+    """Return a quantize step's effect on weights and inputs under its combination, and the format's name."""
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(
             "distill quantization_aware supports rounding nearest and scaling none only; remove the other settings"

@@ -28,11 +28,19 @@ from compress.methods.calibrate import drawn, gradients
 from compress.methods.capture import Inputs, walk
 from compress.methods.layerwise import change_layers
 from compress.methods.lowrank import weighting
-from compress.methods.lowrank.factors import aligned, break_even, cut, rank_of_energy, singular_values, split
+from compress.methods.lowrank.factors import aligned, break_even, cut, no_saving, rank_of_energy, singular_values, split
 from compress.methods.lowrank.weighting import Weighting
 from compress.model.architectures import projections
-from compress.model.bundle import Bundle, matches
-from compress.model.convolutions import CONVOLUTIONS, Convolution, LowRankConvolution, as_matrix, factorable
+from compress.model.bundle import Bundle
+from compress.model.convolutions import (
+    CONVOLUTIONS,
+    LowRankConvolution,
+    as_matrix,
+    convolutions,
+    factorable,
+    matrix_shape,
+    unfactorable,
+)
 from compress.model.layers import Borrowing, LowRankLinear, matrix, weight_layers
 from compress.model.sharing import swap, tied_problem
 from compress.spec.steps import LowRank
@@ -44,6 +52,7 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     Raises InputError, before anything changes, for a rank that saves nothing and for a tied weight.
     """
     chosen, groups = choose(bundle.model, config)
+    left_out = _left_out(bundle.model, config)
     shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
     weigh = _weighting(bundle, config, chosen, groups)
     group_of = {name: group for group in groups for name in group}  # all layers of a group have the same inputs
@@ -85,26 +94,32 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     plain = config.weighting == "plain"
     by = "" if plain else f", {config.weighting} from {drawn(bundle, step, config.sample)} examples"
     notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}{by}"]
-    if left_out := [name for name in _convolutions_left(bundle.model, config) if name not in chosen]:
-        notes.append(
-            f"lowrank: {len(left_out)} convolutions stay dense, first {left_out[0]}: they are grouped or depthwise, or "
-            "save nothing at this rank"
-        )
+    for reason, names in left_out.items():
+        notes.append(f"lowrank: {len(names)} convolutions stay dense, first {names[0]}: {reason}")
     if dense:
         notes.append(f"lowrank: {len(dense)} layers stay dense, as their rank saves nothing: {', '.join(dense[:3])}")
     return bundle.changed(bundle.model, layers, *notes)
 
 
-def _convolutions_left(model: nn.Module, config: LowRank) -> list[str]:
-    """Return the convolutions that the step chooses by name, and that are still convolutions after it."""
+def _left_out(model: nn.Module, config: LowRank) -> dict[str, list[str]]:
+    """Return the convolutions that the step chooses by name and does not change, by reason, before it changes others.
+
+    Halves of convolutions that are thin already do not count.
+    """
     thin = {id(half) for m in model.modules() if isinstance(m, LowRankConvolution) for half in m.children()}
-    layers = ((name, m) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS) and id(m) not in thin)
-    return [name for name, _ in layers if matches(name, config)]
+    kept = f"parameters {config.kept_parameters} is less than rank 1"
+    small = kept if config.rank is None else f"rank {config.rank} saves nothing"
+    by_reason: dict[str, list[str]] = {}
+    for name, module in convolutions(model, config).items():
+        reason = unfactorable(module) or (small if _no_saving(shape_of(module, config), config) else None)
+        if reason is not None and id(module) not in thin:
+            by_reason.setdefault(reason, []).append(name)
+    return by_reason
 
 
 def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], list[Group]]":
     """Return the chosen layers by name, and their groups. Raises InputError if a rank saves nothing."""
-    convolved = {n: m for n, m in factorable(model, config).items() if _saves(m, config)}
+    convolved = {n: m for n, m in factorable(model, config).items() if not _no_saving(shape_of(m, config), config)}
     found = {**dict(weight_layers(model, config, convolved)), **convolved}
     chosen = {name: found[name] for name, _ in model.named_modules() if name in found}  # in order: blocks see changes
     groups = groups_of(model, config, chosen)
@@ -119,8 +134,7 @@ def rehearse(model: nn.Module, config: LowRank) -> bool:
     chosen, groups = choose(model, config)
     for group in groups:
         modules = [chosen[name] for name in group]
-        rows = sum(read(module, config).shape[0] for module in modules)
-        columns = read(modules[0], config).shape[1]
+        rows, columns = _shape_of_group(modules, config)
         kept = config.kept_parameters or 0.5  # for energy: any rank will do, the real one depends on the weights
         rank = config.rank or max(1, aligned(int(kept * break_even(rows, columns))))
         if rank < break_even(rows, columns):
@@ -136,12 +150,18 @@ def read(module: nn.Module, config: LowRank) -> torch.Tensor:
     return as_matrix(module, config.decomposition) if isinstance(module, CONVOLUTIONS) else matrix(module)
 
 
-def _saves(module: Convolution, config: LowRank) -> bool:
-    """Return whether a convolution can have the rank that the settings ask for, and saves parameters at it."""
-    limit = break_even(*read(module, config).shape)
-    if config.rank is not None:
-        return config.rank < limit
-    return config.kept_parameters is None or int(config.kept_parameters * limit) >= 1
+def shape_of(module: nn.Module, config: LowRank) -> tuple[int, int]:
+    """Return the shape of `read`, without a copy of the weight."""
+    if isinstance(module, CONVOLUTIONS):
+        return matrix_shape(module, config.decomposition)
+    rows, columns = matrix(module).shape
+    return rows, columns
+
+
+def _shape_of_group(modules: Sequence[nn.Module], config: LowRank) -> tuple[int, int]:
+    """Return the shape of the weight of these layers, whose rows are concatenated."""
+    shapes = [shape_of(module, config) for module in modules]
+    return sum(rows for rows, _ in shapes), shapes[0][1]
 
 
 Group = tuple[str, ...]
@@ -219,23 +239,16 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
 
 def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
     """Return why this group cannot be factorized as configured: at most one sentence."""
-    name, in_features = group[0], read(chosen[group[0]], config).shape[1]
-    out_features = sum(read(chosen[member], config).shape[0] for member in group)
-    limit = break_even(out_features, in_features)
+    name = group[0]
     if tied := tied_problem(model, chosen[name], name, "lowrank"):
         return [tied]
-    if config.rank is not None and config.rank >= limit:
-        return [
-            f"{name}: rank {config.rank} saves nothing: {config.rank} x ({out_features} + {in_features}) = "
-            f"{config.rank * (out_features + in_features)} parameters, the dense weight has {out_features} x "
-            f"{in_features} = {out_features * in_features}; use a rank below {limit:.1f}, or exclude the layer"
-        ]
-    if config.kept_parameters is not None and int(config.kept_parameters * limit) < 1:
-        return [
-            f"{name}: parameters {config.kept_parameters} of {out_features} x {in_features} is less than rank 1; "
-            f"use at least {1 / limit:.3f}, or exclude the layer"
-        ]
-    return []
+    problem = _no_saving(_shape_of_group([chosen[member] for member in group], config), config)
+    return [f"{name}: {problem}, or exclude the layer"] if problem else []
+
+
+def _no_saving(shape: tuple[int, int], config: LowRank) -> str | None:
+    """Return why a weight [out, in] cannot have the rank that the settings ask for, or saves nothing at it."""
+    return no_saving(*shape, config.rank, config.kept_parameters)
 
 
 def _put(

@@ -10,6 +10,24 @@ def break_even(out_features: int, in_features: int) -> float:
     return out_features * in_features / (out_features + in_features)
 
 
+def no_saving(out_features: int, in_features: int, rank: int | None, kept: float | None) -> str | None:
+    """Return why a dense weight is no larger than its factors at `rank`, or is over the fraction `kept` even at rank 1.
+
+    None if neither is so; None for an argument is not checked.
+    """
+    limit = break_even(out_features, in_features)
+    size = f"{out_features} x {in_features}"
+    if rank is not None and rank >= limit:
+        return (
+            f"rank {rank} saves nothing: {rank} x ({out_features} + {in_features}) = "
+            f"{rank * (out_features + in_features)} parameters, the dense weight has {size} = "
+            f"{out_features * in_features}; use a rank below {limit:.1f}"
+        )
+    if kept is not None and int(kept * limit) < 1:
+        return f"parameters {kept} of {size} is less than rank 1; use at least {1 / limit:.3f}"
+    return None
+
+
 def factorize(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return A [out, rank] and B [rank, in], whose product is the best rank-`rank` approximation of weight [out, in].
 

@@ -16,6 +16,7 @@ import torch_pruning as tp
 from torch import nn
 
 from compress.base.config import InputError
+from compress.base.memory import ran_out
 from compress.methods.calibrate import gradients
 from compress.methods.prune.graph import example_inputs
 from compress.methods.prune.shapes import arrangement, changes_since
@@ -79,10 +80,15 @@ def _importance(model: Any, config: Prune) -> Any:
 
 @contextmanager
 def _refusing(model: Any) -> Iterator[None]:
-    """Raise InputError for a model that cannot be cut, or does not run afterwards: its graph lacks a dependency."""
+    """Raise InputError for a model that cannot be cut, or does not run afterwards: its graph lacks a dependency.
+
+    Want of memory and other bad input are no property of the graph: their errors pass unchanged.
+    """
     try:
         yield
     except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, InputError) or ran_out(error):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"prune channels: {model.config.model_type} cannot be narrowed ({reason}): some of its layers depend on "

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
 from compress.base.devices import capability, device_of
+from compress.data.combination import combination_of
 from compress.data.tasks import task_of
 from compress.data.tasks.task import only_eager
 from compress.methods.calibrate import drawn
@@ -22,7 +23,7 @@ from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
 from compress.methods.quantize import rounding
 from compress.methods.quantize.graphs import STATIC, embeds_in_floating_point, in_onnxruntime, in_openvino
-from compress.methods.quantize.refusals import as_one, refusals, without_linear_layers
+from compress.methods.quantize.refusals import as_one, only_convolutions, refusals
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
 from compress.model.convolutions import convolutions
@@ -32,7 +33,7 @@ from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.packing.tied import embeds_plainly, tie
 from compress.model.sharing import swap, tied_embeddings, tied_problem
-from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
+from compress.spec.formats import GRAPH_RUNTIMES, Row
 from compress.spec.steps import Quantize, Sample
 
 
@@ -85,14 +86,16 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
     """Return the chosen linear layers and, if the format takes them, convolutions, and the chosen stacks of experts.
 
-    Raises InputError for a head that is tied to the input embedding, unless both can have the same integers, or a graph
-    holds the two apart.
+    Raises InputError if there are none, and for a head that is tied to the input embedding, unless both can have the
+    same integers, or a graph holds the two apart.
     """
-    if problem := without_linear_layers(model, config, row):
-        raise InputError(problem)
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
-    convolved = convolutions(model, config) if row.convolutions else {}
-    chosen = {**dict(weight_layers(model, config, {**experts, **convolved})), **convolved}
+    convolved = convolutions(model, config)
+    chosen = dict(weight_layers(model, config, {**experts, **convolved}))
+    if row.convolutions:
+        chosen |= convolved
+    elif not chosen and not experts:
+        raise InputError(only_convolutions(convolved, row))
     fixed = [name for name, embeddings in _tied(model, chosen).items() if not _may_be_tied(model, embeddings, row)]
     if problems := [problem for name in fixed if (problem := tied_problem(model, chosen[name], name, "quantize"))]:
         raise InputError(problems)
@@ -119,21 +122,29 @@ def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: 
     return row
 
 
+def choose_layers(
+    model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str
+) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
+    """Return the layers and the stacks of experts, by name, that a step chooses on a model.
+
+    Raises InputError for a combination that does not exist, and if the step chooses no layer that it can change.
+    """
+    return _chosen(model, config, row_of(model, config, device, runtime, task))
+
+
 def _resolved(
     model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str
 ) -> tuple[Row, dict[str, Any]]:
     """Return the step's combination, and the part of it that a layer's entry records."""
-    kind = device_of(device).kind
-    request: Mapping[str, Any] = {
-        "bits": config.bits,
-        "format": config.wanted_format,
-        "backend": config.wanted_backend,
-        "runtime": "eager" if only_eager(task_of(task), model.config) else runtime,
-        "device": kind,
-        "capability": capability(device),
-    }
-    row = choose(**request, with_cache=task_of(task).continues and _exports(model, config))
+    row = row_of(model, config, device, runtime, task)
     return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
+
+
+def row_of(model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str) -> Row:
+    """Return the combination that a step has on a model. Raises InputError for one that does not exist."""
+    exports = _exports(model, config)
+    runtime = "eager" if only_eager(task_of(task), model.config) else runtime
+    return combination_of(config, task, runtime, device_of(device).kind, capability(device), exports)
 
 
 def _exports(model: nn.Module, config: Quantize) -> bool:

@@ -1,6 +1,6 @@
 """Layers that a format does not support, with the reasons."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -9,11 +9,10 @@ from torch import nn
 
 from compress.base.config import InputError
 from compress.base.device import DeviceKind
-from compress.model.convolutions import convolutions, is_depthwise
-from compress.model.layers import Experts, matrix, weight_layers
+from compress.model.convolutions import is_depthwise
+from compress.model.layers import Experts, matrix
 from compress.model.packing import backend_of, grouped
 from compress.spec.formats import ROWS, Row
-from compress.spec.steps import Quantize
 
 DEPTHWISE = "nncf quantizes no depthwise convolution for CPUs; backend onnxruntime does"
 
@@ -51,23 +50,17 @@ def _openvino_refusal(columns: int, size: int) -> str | None:
     return grouped.indivisible(columns, size)
 
 
-def without_linear_layers(model: nn.Module, config: Quantize, row: Row) -> str | None:
-    """Return why a format of linear layers has nothing to change in a model of convolutions; None if it has.
+def only_convolutions(chosen: Collection[str], row: Row) -> str:
+    """Return why a format of linear layers has nothing to change where these convolutions alone are chosen.
 
     The sentence names the formats that convolutions can have.
     """
-    if row.convolutions or not (chosen := convolutions(model, config)):
-        return None
-    try:
-        next(weight_layers(model, config))
-    except InputError:
-        able = [r for r in ROWS if r.convolutions and r.device == row.device]
-        formats = " or ".join(f"format {r.format} with backend {r.backend}" for r in able) or "no format on this device"
-        return (
-            f"quantize {row.format} through {row.backend} changes linear layers only, and this step chooses none: it "
-            f"chooses {len(chosen)} convolutions, first {next(iter(chosen))}; they can have {formats}"
-        )
-    return None
+    able = [r for r in ROWS if r.convolutions and r.device == row.device]
+    formats = " or ".join(f"format {r.format} with backend {r.backend}" for r in able) or "no format on this device"
+    return (
+        f"quantize {row.format} through {row.backend} changes linear layers only, and this step chooses none: it "
+        f"chooses {len(chosen)} convolutions, first {next(iter(chosen))}; they can have {formats}"
+    )
 
 
 def as_one(weight: torch.Tensor) -> nn.Linear:

@@ -55,13 +55,14 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     if resolved == "openvino":
         from compress.model.runtimes.openvino import converted
 
-        notes = (*bundle.notes, *([IN_BF16] if computes_bf16(bundle.device) else []))
-        if not task_of(bundle.task).continues:
-            return replace(bundle, model=converted(checked(bundle, resolved)).eval(), runtime=resolved, notes=notes)
-        with_cache = checked_with_cache(bundle).eval()
-        integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
-        notes = (*bundle.notes, *_remarks(bundle, with_cache))
-        return replace(bundle, model=with_cache, runtime=resolved, notes=notes, integers=integers)
+        opened: GraphModel
+        if task_of(bundle.task).continues:
+            opened = checked_with_cache(bundle).eval()
+            integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
+        else:
+            opened, integers = converted(checked(bundle, resolved)).eval(), bundle.integers
+        notes = (*bundle.notes, *_remarks(bundle, opened))
+        return replace(bundle, model=opened, runtime=resolved, notes=notes, integers=integers)
     if resolved == "llama.cpp":
         from compress.model.runtimes.llama_check import checked_in_llama_cpp
 

@@ -12,19 +12,13 @@ Additions, activations and pools between convolutions stay in 8 bits too. Linear
 follows them in a transformer (sums along its residual stream) has outliers that one scale of 8 bits cannot hold.
 """
 
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from compress.base.config import InputError
-from compress.base.console import bar
-from compress.base.files import scratch
-from compress.model.runtimes import unsigned
 from compress.model.runtimes.graph import OnnxModel
-from compress.model.runtimes.onnx import FILE, NO_PRODUCT, layer_of, quietly
-from compress.model.runtimes.unsigned import EXTERNAL_BYTES
+from compress.model.runtimes.onnx import rewritten
 
 FLOAT_OUTPUTS = ("MatMul", "Gemm")
 PRODUCTS = ("Conv", *FLOAT_OUTPUTS)
@@ -39,38 +33,23 @@ def quantize_calibrated(
 
     Raises InputError if the graph has none of the layers.
     """
-    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    graph = onnx.load(str(model.path))
-    del graph.graph.value_info[:]  # names in the exporter's shapes break the quantizer's shape inference
-    chosen = {n.name for n in graph.graph.node if n.op_type in PRODUCTS and layer_of(n) in layers}
-    if not chosen:
-        raise InputError(NO_PRODUCT)
-    large = sum(file.stat().st_size for file in model.path.parent.iterdir()) > EXTERNAL_BYTES
-    folder = scratch("onnx")
-    try:
-        with bar("calibrating the graph", None), quietly():
-            quantize_static(
-                graph,
-                str(folder / FILE),
-                _Reader(model.feeds((), batch) for batch in batches),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=[*PRODUCTS, *BETWEEN, "Add"],
-                nodes_to_quantize=[*chosen, *between(graph.graph.node, chosen)],
-                per_channel=per_channel,
-                reduce_range=False,  # all 8 bits: nothing overflows on a CPU with VNNI
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                use_external_data_format=large,
-                extra_options={"OpTypesToExcludeOutputQuantization": list(FLOAT_OUTPUTS)},
-            )
-        if unsigned.needed(folder / FILE):
-            unsigned.store(folder / FILE, folder / FILE, large)
-        return OnnxModel(folder / FILE, model.config, temporary=True)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    def write(graph: Any, chosen: Sequence[str], file: str, settings: Mapping[str, Any]) -> None:
+        quantize_static(
+            graph,
+            file,
+            _Reader(model.feeds((), batch) for batch in batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=[*PRODUCTS, *BETWEEN, "Add"],
+            nodes_to_quantize=[*chosen, *between(graph.graph.node, chosen)],
+            per_channel=per_channel,
+            activation_type=QuantType.QUInt8,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(FLOAT_OUTPUTS)},
+            **settings,
+        )
+
+    return rewritten(model, layers, PRODUCTS, "calibrating the graph", write)
 
 
 def between(nodes: Sequence[Any], chosen: Collection[str]) -> Iterator[str]:

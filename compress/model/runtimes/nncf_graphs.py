@@ -1,9 +1,6 @@
 """OpenVINO graphs that nncf rounds: int8 with calibrated scales, or weights alone in 8 or 4 bits."""
 
-import contextlib
-import io
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
@@ -11,7 +8,7 @@ from compress.base import devices
 from compress.base.config import InputError
 from compress.base.console import bar
 from compress.model.runtimes.graph import GraphModel, OnnxModel
-from compress.model.runtimes.onnx import layer_of
+from compress.model.runtimes.onnx import layer_of, quietly
 from compress.model.runtimes.openvino import Opened, OpenVinoModel, arrays, saved
 
 NO_PRODUCT = "openvino: the exported graph has none of the chosen layers as a product; widen include"
@@ -33,7 +30,7 @@ def quantize_static(
     """
     import openvino
 
-    with bar("calibrating the graph", None), _quiet():
+    with bar("calibrating the graph", None), quietly():
         import nncf
 
         graph = nncf.quantize(
@@ -69,7 +66,7 @@ def quantize_weights(
     """
     import openvino
 
-    with bar("rounding the graph's weights", None), _quiet():
+    with bar("rounding the graph's weights", None), quietly():
         import nncf
 
         four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
@@ -93,15 +90,3 @@ def names_of(model: OnnxModel, layers: Collection[str], others: Collection[str])
         raise InputError(NO_PRODUCT)
     dense = [n.name for n in nodes if layer_of(n) in others]
     return [name for n in dense for name in (n, f"{n}/WithoutBiases")]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence nncf's own progress bars and advice."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(disabled)

@@ -13,7 +13,7 @@ import io
 import logging
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,27 +160,44 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
 
     A CPU without VNNI multiplies uint8 by int8 in 16 bits, which saturate: there the weights are stored as uint8.
     """
+    from onnxruntime.quantization import quantize_dynamic
+
+    def write(graph: Any, chosen: Sequence[str], file: str, settings: Mapping[str, Any]) -> None:
+        split = [name for each in chosen for name in (each, f"{each}_MatMul")]  # a Gemm is split
+        quantize_dynamic(graph, file, nodes_to_quantize=split, per_channel=per_channel, **settings)
+
+    return rewritten(model, layers, ("MatMul", "Gemm"), "rounding the graph's weights", write)
+
+
+Write = Callable[[Any, Sequence[str], str, Mapping[str, Any]], None]
+"""(graph, names of its products to round, file to write, settings common to onnxruntime's quantizers) -> None."""
+
+
+def rewritten(
+    model: OnnxModel, layers: Collection[str], products: Collection[str], label: str, write: Write
+) -> OnnxModel:
+    """Return another graph, which `write` makes, with int8 weights in the `products` (operators) of these layers.
+
+    Raises InputError if the graph has none of them.
+    """
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import QuantType
 
     graph = onnx.load(str(model.path))
     del graph.graph.value_info[:]  # names in the exporter's shapes break the quantizer's shape inference
-    nodes = [n for n in graph.graph.node if n.op_type in ("MatMul", "Gemm") and layer_of(n) in layers]
-    if not nodes:
+    chosen = [n.name for n in graph.graph.node if n.op_type in products and layer_of(n) in layers]
+    if not chosen:
         raise InputError(NO_PRODUCT)
     large = sum(file.stat().st_size for file in model.path.parent.iterdir()) > EXTERNAL_BYTES
+    settings = {
+        "reduce_range": False,  # all 8 bits: nothing overflows on a CPU with VNNI
+        "weight_type": QuantType.QInt8,
+        "use_external_data_format": large,
+    }
     folder = scratch("onnx")
     try:
-        with bar("rounding the graph's weights", None), quietly():
-            quantize_dynamic(
-                graph,
-                str(folder / FILE),
-                nodes_to_quantize=[name for n in nodes for name in (n.name, f"{n.name}_MatMul")],  # a Gemm is split
-                per_channel=per_channel,
-                reduce_range=False,  # all 8 bits: nothing overflows on a CPU with VNNI
-                weight_type=QuantType.QInt8,
-                use_external_data_format=large,
-            )
+        with bar(label, None), quietly():
+            write(graph, chosen, str(folder / FILE), settings)
         if unsigned.needed(folder / FILE):
             unsigned.store(folder / FILE, folder / FILE, large)
         return OnnxModel(folder / FILE, model.config, temporary=True)
@@ -239,7 +256,10 @@ def plain_attention(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Silence torch.onnx, onnxscript and onnxruntime's quantizer, which report operators that are not in the model."""
+    """Silence torch.onnx, onnxscript and the quantizers of onnxruntime and nncf: their bars, advice and warnings.
+
+    They report operators that are not in the model.
+    """
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
