@@ -54,9 +54,9 @@ class Prefill:
     def __init__(self, model: Caching):
         self._model = model
 
-    def __call__(self, **batch: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor | None = None, **batch: torch.Tensor) -> torch.Tensor:
         """Return the ids [batch, 1] of the first new token after the prompt [batch, length]."""
-        prompt = prompt_of(batch)
+        prompt = prompt_of(batch) if input_ids is None else input_ids
         self._model.reserve(prompt.shape[1])
         return self._model.prefill(prompt)
 
@@ -86,9 +86,9 @@ class Stopping:
         self._model = model
         self._most, self._ends = most, ends
 
-    def __call__(self, **batch: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor | None = None, **batch: torch.Tensor) -> torch.Tensor:
         """Return the ids [batch, new] that follow the prompt [batch, length]; texts that have ended run on."""
-        prompt = prompt_of(batch)
+        prompt = prompt_of(batch) if input_ids is None else input_ids
         self._model.reserve(prompt.shape[1] + self._most)
         generated = [self._model.prefill(prompt)]
         done = torch.isin(generated[-1], self._ends)

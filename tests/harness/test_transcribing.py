@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from compress import load
+from compress.data.grid import Grid
 from compress.data.workload import Workload
 from compress.records import files as result_files
 from compress.records import trace
@@ -191,3 +192,8 @@ def test_points_of_speech_state_seconds_and_those_of_texts_do_not() -> None:
         Workload(**{**given, "task": "translation"}, headline={"batch_size": 1, "context": 8, "audio_s": 10})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="normalizer none: translation has no such setting"):
         Workload(**{**given, "task": "translation"}, normalizer="none")  # type: ignore[arg-type]
+
+
+def test_points_of_a_map_have_the_seconds_of_the_headline(frames: Path) -> None:
+    mapped = Grid.parse("1,4").on(Workload.load(frames)).mapped_points
+    assert [(point.batch_size, point.audio_s, point.phase) for point in mapped] == [(1, 1, None), (4, 1, None)]
