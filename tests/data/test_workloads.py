@@ -168,7 +168,7 @@ ROWS = {"text": ["a film", "the plot"], "label": [0, 1]}
         ({**ROWS, "label": ["fine", "awful"]}, "'fine' is neither a number nor a label of the model"),
         ({**ROWS, "label": ["fine", "awful"]}, "name the classes in the model's config.json (id2label and label2id)"),
         ({**ROWS, "label": [0.5, 1.0]}, "0.5 is neither a number"),
-        ({**ROWS, "label": [None, 1]}, "None is neither a number"),
+        ({**ROWS, "label": [None, 1]}, "null is neither a number"),
         ({**ROWS, "label": [0, 2]}, "label 2, but the model has 2 labels"),
         ({**ROWS, "label": [0, -1]}, "hidden labels"),
         ({**ROWS, "text": ["a film", None]}, "row 1 is null"),
