@@ -58,7 +58,7 @@ def write_split(folder: Path, name: str, columns: dict[str, list[Any]]) -> None:
 
 
 def test_every_shipped_workload_is_valid_and_documented() -> None:
-    offline = {"stdlib-bert", "stdlib-ner", "digits-vit", "stdlib-llama"}
+    offline = {"stdlib-bert", "stdlib-ner", "stdlib-search", "digits-vit", "stdlib-llama"}
     assert offline | {"sst2-bert", "sst2-distilbert", "wikitext2-gpt2"} <= set(names())
     for name in names():
         loaded = Workload.load(name)
