@@ -126,7 +126,7 @@ def make_model(tokenizer: Any, settings: Settings) -> Any:
     """Return an untrained BERT sentence encoder with seeded weights: mean pooling, vectors of length 1."""
     from transformers import BertConfig
 
-    from compress.data.sentences.encoder import SentenceEncoder
+    from compress.data.sentences.encoder import SENTENCE_ENCODER
 
     config = BertConfig(
         **settings.architecture(),
@@ -138,7 +138,7 @@ def make_model(tokenizer: Any, settings: Settings) -> Any:
         pad_token_id=tokenizer.pad_token_id,
     )
     sentences.store(config, sentences.Settings(("mean",), normalize=True, max_length=settings.length))
-    return seeded(lambda: SentenceEncoder.from_config(config), settings.seed)
+    return seeded(lambda: SENTENCE_ENCODER.from_config(config), settings.seed)
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[Sequence[str]], settings: Settings) -> float:
