@@ -25,6 +25,7 @@ from tests import forked, spoken, zero_shot
 from tests.asked import write_asked
 from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
+from tests.pictured import write_detected, write_segmented
 from tests.similar import searches, write_search, write_similar
 from tests.tagged import write_tagged
 from tests.translated import trained as trained_translator
@@ -157,6 +158,10 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_zero_shot(place / "colours", "clip", zero_shot.trained("clip"))
     (place / "colours" / "model").rename(place / "my-clip")
     (place / "colours" / "data").rename(place / "my-colours")
+    for name, found, write in (("detector", "objects", write_detected), ("segmenter", "scenes", write_segmented)):
+        write(place / name)
+        (place / name / "model").rename(place / f"my-{name}")
+        (place / name / "data").rename(place / f"my-{found}")
     write_translated(place / "translated", trained_translator(steps=100))
     (place / "translated" / "model").rename(place / "my-translator")
     (place / "translated" / "data").rename(place / "my-translations")

@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compress.analysis import metrics
+from compress.analysis.metrics.boxes import NO_BOX
 from compress.base.bits import BITS, masks, unpacked
 
 Outcomes = Mapping[str, Sequence[float]]
@@ -63,6 +64,12 @@ def few(outcomes: Outcomes, metric: str) -> tuple[int, str]:
     if "labels" in outcomes:
         sets = list(zip(*(outcomes[name] for name in outcomes if name.startswith("gold_")), strict=True))
         return len(sets) - max(Counter(sets).values()), "have other labels than the most frequent ones"
+    if "objects_0" in outcomes:
+        return sum(map(any, _rows(outcomes, "objects_"))), "have an object"
+    if "area_0" in outcomes:
+        areas = _areas(outcomes)
+        other = areas.sum(axis=1) - areas[:, areas.sum(axis=0).argmax()]
+        return int((other > 0).sum()), "have a pixel of another than the most frequent class"
     references = outcomes["reference"]
     rest = len(references) - max(Counter(references).values())
     if "score" in outcomes:
@@ -145,6 +152,34 @@ def _random_order(outcomes: Outcomes) -> Outcomes | None:
     return {name: outcomes[f"{prefix}{name}"] for name in names} or None
 
 
+def _rows(outcomes: Outcomes, prefix: str) -> Iterable[tuple[float, ...]]:
+    """Return the columns of this prefix, example by example."""
+    return zip(*(values for name, values in outcomes.items() if name.startswith(prefix)), strict=True)
+
+
+def _no_box(outcomes: Outcomes) -> Outcomes | None:
+    """Return the outcomes of a model that finds nothing."""
+    return {name: [NO_BOX] * len(v) if name.startswith("box_") else v for name, v in outcomes.items()}
+
+
+def _areas(outcomes: Outcomes) -> np.ndarray:
+    """Return the annotated pixels of every class. [n, classes]"""
+    return np.array([outcomes[f"area_{each}"] for each in range(sum(name.startswith("area_") for name in outcomes))]).T
+
+
+def _commonest_pixel(outcomes: Outcomes) -> Outcomes | None:
+    """Return the counts of a model that gives every pixel the most frequent class of the split."""
+    areas = _areas(outcomes)
+    best = int(areas.sum(axis=0).argmax())
+    shared, either = np.zeros_like(areas), areas.copy()
+    shared[:, best], either[:, best] = areas[:, best], areas.sum(axis=1)
+    return {
+        f"{name}_{each}": values[:, each].tolist()
+        for name, values in (("intersection", shared), ("union", either))
+        for each in range(areas.shape[1])
+    }
+
+
 COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "entity_f1": _no_entity,
     "token_accuracy": _commonest_tag,
@@ -156,5 +191,7 @@ COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "average_precision": _equal_scores,
     "wer": _silence("errors", "words"),
     "cer": _silence("letter_errors", "letters"),
+    "map": _no_box,
+    "mean_iou": _commonest_pixel,
 }
 """Metrics of counts and scores -> the outcomes of the best constant answer."""

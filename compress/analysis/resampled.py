@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.analysis.metrics import Score
+from compress.analysis.metrics.boxes import NO_BOX, THRESHOLDS, hits
 from compress.base.bits import BITS, unpacked
 from compress.records import stats
 from compress.records.fields import FARTHEST
@@ -40,6 +41,8 @@ def bootstrap(
 
     With `relative`, the difference is divided by the magnitude of the baseline's metric.
     """
+    if baseline is not None:
+        own, baseline = padded(own, baseline), padded(baseline, own)
     n = len(next(iter(own.values())))
     generator = np.random.default_rng(seed)
     subtract = relative_difference if relative else difference
@@ -67,6 +70,12 @@ def bootstrap(
     if delta_reason:
         reasons["delta" if delta is None else "delta_interval"] = delta_reason
     return Resampled(estimate, delta, reasons)
+
+
+def padded(own: Columns, other: Columns) -> Columns:
+    """Return the columns with those of further boxes that only the other model found: no box in any picture."""
+    none = np.full(len(next(iter(own.values()))), NO_BOX)
+    return {**own, **{name: none for name in other if name.startswith("box_") and name not in own}}
 
 
 def difference(own: float, baseline: float, _: float) -> float:
@@ -152,6 +161,10 @@ def _errors(columns: Columns) -> np.ndarray:
     if errors_of := next((name for name in ("errors", "letter_errors") if name in columns), None):
         counted: np.ndarray = columns[errors_of]
         return counted
+    if "objects_0" in columns:
+        return _missed(columns)
+    if "intersection_0" in columns:  # a wrong pixel is in the unions of two classes
+        return _beyond(columns)
     if "gold_0" in columns:
         return _other_labels(columns)
     if "tp" in columns:
@@ -165,6 +178,21 @@ def _of_ngrams(columns: Columns, all_of: str, hits: str) -> np.ndarray:
     pairs = ((columns[name], columns[name.replace(all_of, hits)]) for name in columns if name.startswith(all_of))
     found: np.ndarray = np.sum([np.maximum(whole - part, 0) for whole, part in pairs], axis=0)
     return found
+
+
+def _missed(columns: Columns) -> np.ndarray:
+    """Return the objects of each picture that no box found, summed over the thresholds of IoU."""
+    found = np.stack([columns[name] for name in columns if name.startswith("box_")], axis=1)
+    total = np.sum([columns[name] for name in columns if name.startswith("objects_")], axis=0)
+    missed: np.ndarray = total * THRESHOLDS - hits(found)
+    return missed
+
+
+def _beyond(columns: Columns) -> np.ndarray:
+    """Return how much the unions of a picture's classes exceed their intersections, in pixels."""
+    pairs = ((columns[name], columns[name.replace("union", "intersection")]) for name in columns if "union_" in name)
+    wrong: np.ndarray = np.sum([either - shared for either, shared in pairs], axis=0)
+    return wrong
 
 
 def _other_labels(columns: Columns) -> np.ndarray:

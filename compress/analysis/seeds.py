@@ -28,6 +28,7 @@ from compress.records.stats import Estimate
 RANGES = {
     **dict.fromkeys(("accuracy", "f1", "entity_f1", "token_accuracy", "exact_match"), (0.0, 1.0)),
     **dict.fromkeys(("f1_micro", "f1_macro", "average_precision", "mrr", "ndcg_at_10"), (0.0, 1.0)),
+    **dict.fromkeys(("map", "mean_iou"), (0.0, 1.0)),
     **dict.fromkeys(("recall_at_10", "recall_at_100"), (0.0, 1.0)),
     **dict.fromkeys(("matthews_correlation", "spearman", "pearson"), (-1.0, 1.0)),
     "mse": (0.0, math.inf),

@@ -16,6 +16,8 @@ FLOORS = {
     "entity_f1": "naming no entity",
     **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), "copying the source"),
     **dict.fromkeys(("wer", "cer"), "writing nothing"),
+    "map": "finding no object",
+    "mean_iou": "always answering the most frequent class",
     "token_accuracy": "always answering the most frequent tag",
 }
 """Metric -> the model that has learned nothing, if it has a name."""

@@ -35,8 +35,8 @@ class Subject(Config):
     metric: str = ""
     """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, spearman, pearson, mse, f1_micro,
     f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, bleu, chrf, rouge_1,
-    rouge_2, rouge_l, wer, cer, lm_eval:TASK of lm-evaluation-harness, or the path of a metric module; unset: the
-    task's own."""
+    rouge_2, rouge_l, wer, cer, map, mean_iou, lm_eval:TASK of lm-evaluation-harness, or the path of a metric module;
+    unset: the task's own."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
 

@@ -215,7 +215,8 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         check_reference(own)
         say(f"  {spec.name}: evaluated by an earlier run")
         return runner.model.config
-    batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
+    most = min(BATCH, task_of(job.workload.task).together)
+    batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else most
     start = time.monotonic()
     evaluation = _answers(job, runner, batch_size)
     count = len(next(iter(evaluation.outcomes.values())))

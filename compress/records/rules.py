@@ -34,6 +34,8 @@ UNITS: dict[str, Unit] = {
     "rouge_l": "points",
     "wer": "points",
     "cer": "points",
+    "map": "points",
+    "mean_iou": "points",
 }
 """Built-in metric -> unit of its differences."""
 OF_ERRORS = ("perplexity", "mse", "wer", "cer")

@@ -78,10 +78,17 @@ def _tables(session: Session) -> dict[str, Rows]:
     """Return table -> rows, for all data that session.json does not hold."""
     windows, batches = window_rows(session)
     outcomes = []
+    every = dict.fromkeys(column for runner in session.runners for column in runner.outcomes)
     for runner in session.runners:
         name, columns = runner.name, runner.outcomes
         for example in range(len(next(iter(columns.values()), ()))):
-            outcomes.append({"runner": name, "example": example, **{key: columns[key][example] for key in columns}})
+            outcomes.append(
+                {
+                    "runner": name,
+                    "example": example,
+                    **{key: columns[key][example] if key in columns else None for key in every},
+                }
+            )
     tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": sample_rows(session.samples)}
     if session.examples is not None:
         tables["examples"] = [{"example": entry.example, "text": entry.text} for entry in session.examples]

@@ -41,6 +41,8 @@ OUTCOMES = (
     {"em", "f1"},
     {"match_1", "total_1", "text_words", "reference_words", "letters_1", "letter_match_1", "rouge_l"},
     {"errors", "words", "letter_errors", "letters"},
+    {"intersection_0", "union_0", "area_0"},
+    {"objects_0", "box_0"},
 )
 NEEDED = {
     "accuracy": (OUTCOMES[0],),
@@ -57,6 +59,8 @@ NEEDED = {
     "exact_match": (OUTCOMES[6],),
     **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), (OUTCOMES[7],)),
     **dict.fromkeys(("wer", "cer"), (OUTCOMES[8],)),
+    "mean_iou": (OUTCOMES[9],),
+    "map": (OUTCOMES[10],),
 }
 """Metric -> the sets of outcomes of which it needs one."""
 SHARES = ("em", "f1", "no_answer", "context_f1")
@@ -174,6 +178,10 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
             raise ValueError(f"{runner.name} has figures of rankings outside of 0 to 1")
         if "labels" in columns and not _are_sets(columns):
             raise ValueError(f"{runner.name} has sets of labels that do not fit the number of labels")
+        if "objects_0" in columns and not _are_boxes(columns):
+            raise ValueError(f"{runner.name} has counts of objects below 0, or boxes that are no numbers of boxes")
+        if "intersection_0" in columns and not _are_pixels(columns):
+            raise ValueError(f"{runner.name} has counts of pixels that do not fit each other")
         if OUTCOMES[6] <= set(columns) and any(not 0 <= v <= 1 for name in SHARES for v in columns.get(name, ())):
             raise ValueError(f"{runner.name} has scores of answers below 0 or above 1")
         lengths |= {len(values) for values in columns.values()}
@@ -185,6 +193,24 @@ def _are_counts(columns: Mapping[str, Sequence[float]]) -> bool:
     """Return whether the counts of all examples are at least 0, and hits at most what they are part of."""
     parts = [(columns[part], columns[whole]) for part, whole in PARTS if part in columns]
     return all(0 <= hits <= total for each in parts for hits, total in zip(*each, strict=True))
+
+
+def _are_boxes(columns: Mapping[str, Sequence[float]]) -> bool:
+    """Return whether objects are counts, and boxes whole numbers that a double holds exactly, or -1 for none."""
+    least = {name: -1 for name in columns if name.startswith("box_")}
+    least |= {name: 0 for name in columns if name.startswith("objects_")}
+    return all(low <= value < 2**53 and value == int(value) for name, low in least.items() for value in columns[name])
+
+
+def _are_pixels(columns: Mapping[str, Sequence[float]]) -> bool:
+    """Return whether the pixels of every class fit: intersections within areas, and these within unions."""
+    classes = [name.removeprefix("intersection_") for name in columns if name.startswith("intersection_")]
+    names = [tuple(f"{kind}_{each}" for kind in ("intersection", "area", "union")) for each in classes]
+    return all(
+        set(each) <= set(columns)
+        and all(0 <= a <= b <= c for a, b, c in zip(*(columns[name] for name in each), strict=True))
+        for each in names
+    )
 
 
 def _are_sets(columns: Mapping[str, Sequence[float]]) -> bool:

@@ -10,6 +10,8 @@ the per-example outcomes that its features name:
     reciprocal_rank, ndcg_at_10           rankings: one figure for each query
     em, f1                                answers to questions
     match_1, total_1, text_words          generated texts: counts against their references
+    objects_0, box_0                      detection: objects of each class, numbers of `boxes` for what was found
+    intersection_0, union_0, area_0       segmentation: pixels of each class
     rouge_1, rouge_2, rouge_l             the same: figures of each text
     errors, words, letter_errors, letters transcripts: counts against their references
 
@@ -42,7 +44,10 @@ from compress.records.result import UNITS, Unit
 from compress.records.rules import SCALES
 
 NAMES = tuple(UNITS)
-OWN_FILES = dict.fromkeys(("bleu", "chrf"), ("analysis/metrics/generated.py",))
+OWN_FILES = {
+    **dict.fromkeys(("bleu", "chrf"), ("analysis/metrics/generated.py",)),
+    "map": ("analysis/metrics/boxes.py",),
+}
 """Metric -> the files with its formula, beside that of all metrics."""
 Outcomes = Mapping[str, Sequence[float]]
 Score = Callable[[Mapping[str, np.ndarray]], float]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis.metrics.boxes import coco_map
 from compress.analysis.metrics.generated import bleu, chrf
 from compress.base.bits import unpacked
 
@@ -162,6 +163,16 @@ def error_rate(errors: np.ndarray, length: np.ndarray) -> float:
     return float(errors.sum()) / total if total else math.nan
 
 
+def mean_iou(intersection: np.ndarray, union: np.ndarray) -> float:
+    """Return the mean over classes of intersection over union, of pixels [n, classes] summed over pictures.
+
+    A class that neither annotations nor predictions have does not count, as in evaluate and mmsegmentation.
+    """
+    shared, either = intersection.sum(axis=0), union.sum(axis=0)
+    present = either > 0
+    return float((shared[present] / either[present]).mean()) if present.any() else math.nan
+
+
 def mean(values: np.ndarray) -> float:
     """Return the mean of a figure [n] that each example has."""
     return float(values.mean())
@@ -193,6 +204,8 @@ METRICS: dict[str, Metric] = {
     "rouge_l": Metric(mean, ("rouge_l",)),
     "wer": Metric(error_rate, ("errors", "words"), higher_is_better=False),
     "cer": Metric(error_rate, ("letter_errors", "letters"), higher_is_better=False),
+    "map": Metric(coco_map, ("box_", "objects_"), quick=False),
+    "mean_iou": Metric(mean_iou, ("intersection_", "union_"), quick=False),
 }
 """Metrics of this package by name. Their units are in `records.result.UNITS`, for reading results alone."""
 OF_ANSWERS = METRICS | {"f1": Metric(mean, ("f1",))}

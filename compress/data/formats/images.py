@@ -28,6 +28,8 @@ THROUGH_ALPHA = ("P", "PA", "LA", "La", "RGBA", "RGBa")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 """Tags of a TIFF: bits per sample, and whether zero is white. Pillow inverts such grey of 8 bits, but not of 16."""
+ORIENTATION, SIDEWAYS = 274, (5, 6, 7, 8)
+"""Tag of EXIF, and its values for pictures that are turned by 90 degrees."""
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 JPEG_END = 0xD9
@@ -41,7 +43,7 @@ DAMAGES = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error)
 
 def decode(value: Any, place: str) -> "Image":
     """Return the picture as RGB. `value` has bytes or a path; `place` is its position in the data, for errors."""
-    with _opened(value, place) as image:
+    with opened(value, place) as image:
         try:
             image.load()
             return _rgb(_upright(image), place, is_negative=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO)
@@ -53,7 +55,7 @@ def check_headers(values: Iterable[Any], column: str) -> None:
     """Raise InputError for the first damaged or truncated picture, as far as visible without decoding."""
     for row, value in enumerate(values):
         place = placed(value, column, row)
-        with _opened(value, place) as image:
+        with opened(value, place) as image:
             _check_mode(image, place)
             try:
                 if image.format == "PNG":
@@ -85,7 +87,7 @@ def check_pixels(values: Iterable[Any], column: str) -> None:
     """Raise InputError for the first picture that cannot be decoded; jpegs are decoded at reduced size."""
     for row, value in enumerate(values):
         place = placed(value, column, row)
-        with _opened(value, place) as image:
+        with opened(value, place) as image:
             image.draft("RGB", (1, 1))
             try:
                 image.load()
@@ -100,7 +102,8 @@ def placed(value: Any, column: str, row: int | None = None) -> str:
     return f"image column {column!r}: {' '.join(parts) or 'one picture'}"
 
 
-def _opened(value: Any, place: str) -> "Image":
+def opened(value: Any, place: str) -> "Image":
+    """Return the picture with its header read. Raises InputError if it is none of `FORMATS`."""
     from PIL import Image, UnidentifiedImageError
 
     if not isinstance(value, Mapping) or not {"bytes", "path"} <= set(value) or not any(value.values()):
@@ -119,6 +122,14 @@ def _opened(value: Any, place: str) -> "Image":
 def stored_bytes(value: Mapping[str, Any]) -> bytes:
     """Return the bytes of a picture's file. Raises InputError if it cannot be read."""
     return bytes(value["bytes"]) if value["bytes"] else reading.content(Path(value["path"]), "picture", MOST_BYTES)
+
+
+def upright_size(value: Any, place: str) -> tuple[int, int]:
+    """Return height and width in pixels as `decode` gives them, from the header alone."""
+    with opened(value, place) as image:
+        turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+        width, height = image.size[::-1] if turned else image.size
+    return height, width
 
 
 def _upright(image: "Image") -> "Image":

@@ -23,6 +23,8 @@ TASKS: dict[str, str] = {
     "retrieval": "compress.data.tasks.retrieval",
     "question-answering": "compress.data.tasks.question_answering",
     "zero-shot-image-classification": "compress.data.tasks.zero_shot_image_classification",
+    "object-detection": "compress.data.tasks.object_detection",
+    "image-segmentation": "compress.data.tasks.image_segmentation",
     "translation": "compress.data.tasks.translation",
     "summarization": "compress.data.tasks.summarization",
     "automatic-speech-recognition": "compress.data.tasks.automatic_speech_recognition",

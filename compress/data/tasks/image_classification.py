@@ -32,11 +32,16 @@ def load_processor(location: str, **options: Any) -> Any:
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each."""
-    problems = classes.class_problems(model)
+    return [*classes.class_problems(model), *picture_problems(model, examples, workload.dataset.image)]
+
+
+def picture_problems(model: Any, examples: "datasets.Dataset", column: str) -> list[str]:
+    """Return pictures that cannot be decoded, and sizes that the model does not take, one sentence each."""
     try:
-        images.check_pixels(_undecoded(examples.with_format(None), workload.dataset.image), workload.dataset.image)
+        images.check_pixels(undecoded(examples.with_format(None), column), column)
     except InputError as error:
-        return [*problems, *error.problems]
+        return [*error.problems]
+    problems = []
     shape = list(np.shape(examples[0]["pixel_values"]))
     channels, size = getattr(model.config, "num_channels", None), getattr(model.config, "image_size", None)
     if channels is not None and shape[0] != channels:
@@ -76,9 +81,7 @@ def prepare_named(
     column = workload.dataset.image
     require_column(raw, column, "image")
     labels = class_labels.read(raw, workload.dataset.label, config, workload.dataset.labels, name_them)
-    if isinstance(raw.features[column], datasets.Image):
-        raw = raw.cast_column(column, datasets.Image(decode=False))
-    images.check_headers(_undecoded(raw, column), column)
+    raw = checked(raw, column)
     pictures = raw.select_columns([column]).add_column("labels", labels.ids, feature=datasets.Value("int64"))
 
     pictures.info.description = labels.note
@@ -86,17 +89,27 @@ def prepare_named(
     def pixels(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         others = {name: values for name, values in rows.items() if name != column}
         decoded = (images.decode(value, images.placed(value, column)) for value in rows[column])
-        return {"pixel_values": [_pixels(image, processor) for image in decoded], **others}
+        return {"pixel_values": [pixels_of(image, processor) for image in decoded], **others}
 
     return pictures.with_transform(pixels)
 
 
-def _undecoded(examples: "datasets.Dataset", column: str) -> Iterator[Any]:
+def checked(raw: "datasets.Dataset", column: str) -> "datasets.Dataset":
+    """Return the examples with undecoded pictures. Raises InputError for a damaged one, as far as headers show it."""
+    import datasets
+
+    if isinstance(raw.features[column], datasets.Image):
+        raw = raw.cast_column(column, datasets.Image(decode=False))
+    images.check_headers(undecoded(raw, column), column)
+    return raw
+
+
+def undecoded(examples: "datasets.Dataset", column: str) -> Iterator[Any]:
     """Return an iterator over the undecoded pictures: those of a whole split would fill the memory."""
     return (example[column] for example in examples.select_columns([column]))
 
 
-def _pixels(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+def pixels_of(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the pixels of one RGB image by the model's processor: [channels, height, width]."""
     values = processor(images=image, return_tensors="np")["pixel_values"][0]
     return np.asarray(values, dtype=np.float32)

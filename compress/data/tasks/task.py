@@ -233,6 +233,8 @@ class Task:
     padding would change answers; None for a task that pads them."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
+    together: int = 32
+    """Most examples that are evaluated in one batch; fewer for large pictures, whose activations fill the memory."""
     natural: bool = False
     """Whether examples differ in length, so that a natural operating point measures them as they are."""
     has_continuations: bool = False
@@ -241,7 +243,8 @@ class Task:
     joins_rows: bool = False
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False
-    """Whether logits are [batch, length, outputs], meaningless at padding."""
+    """Whether an example has logits for each of its parts: [batch, length, outputs] of tokens, meaningless at padding,
+    or those of pixels and boxes."""
     several_labels: bool = False
     """Whether an example has any number of labels, which may have a column each (`label_columns`)."""
     has_labels: bool = True

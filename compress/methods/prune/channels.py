@@ -21,7 +21,7 @@ from compress.methods.calibrate import gradients
 from compress.methods.prune.graph import example_inputs
 from compress.methods.prune.shapes import arrangement, changes_since
 from compress.methods.prune.targets import in_parameters
-from compress.model.bundle import Bundle
+from compress.model.bundle import Bundle, matches_any
 from compress.model.convolutions import CONVOLUTIONS
 from compress.model.families import ARCHITECTURES
 from compress.model.layers import is_empty
@@ -29,6 +29,9 @@ from compress.model.outputs import logits_of
 from compress.spec.steps import Prune, Sample
 
 STEPS = 100  # the width shrinks by a hundredth at a time until the counted parameters are few enough
+
+CLASSIFIER = "*classifier*"
+"""Name of layers whose outputs are the classes: of a segmenter a convolution."""
 
 
 def channels(bundle: Bundle, config: Prune) -> Bundle:
@@ -45,6 +48,8 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
         _accumulate(bundle, config.sample)
     before_cut = arrangement(model)
     training = model.training
+    with torch.no_grad():
+        shape = logits_of(model.eval()(**example_inputs(model))).shape
     with _refusing(model), warnings.catch_warnings(), torch.enable_grad():
         # bare parameters (a layer's scale, global response norm) are cut along their last dimension, which is right
         warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
@@ -56,6 +61,9 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
             max_pruning_ratio=1.0,
             iterative_steps=STEPS,
             root_module_types=[nn.Conv1d, nn.Conv2d, nn.Conv3d],
+            ignored_layers=[
+                m for n, m in model.named_modules() if isinstance(m, CONVOLUTIONS) and matches_any(n, (CLASSIFIER,))
+            ],
             forward_fn=lambda m, inputs: logits_of(m(**inputs)),
         )
         for _ in range(STEPS - 1):
@@ -63,7 +71,8 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
             if count(model) <= (1 - config.fraction) * before:
                 break
         with torch.no_grad():
-            model(**example_inputs(model))
+            if logits_of(model(**example_inputs(model))).shape != shape:
+                raise RuntimeError("an output of the model would be cut")
     model.zero_grad(set_to_none=True)
     model.train(training)
     note = f"prune: {1 - count(model) / before:.1%} of the parameters of convolutions removed"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis.accuracy import NO_MCNEMAR
 from compress.base.config import InputError
 from compress.records import trace
 from compress.records.result import Result
@@ -26,6 +27,8 @@ FLIPS, BLOCKS = 60, 20
 BINS = 36
 MOST_SAMPLES = 700
 GONE = "the raw samples of this result are missing (traces/)"
+OF_PICTURES = ("objects_0", "intersection_0")
+"""Outcomes of pictures whose answers are many boxes or pixels."""
 OLD = "not recorded by this version"
 
 
@@ -179,7 +182,8 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
         found = changed_tags(ours, baseline, against, unit, session.texts or {}, FLIPS)
         return {**found, "texts": OLD if session.texts is None else None}
     if "prediction" not in ours or "prediction" not in baseline:
-        return {"why": "the session stored no individual answers"}
+        counted = (why for name, why in NO_MCNEMAR.items() if name in OF_PICTURES and name in ours)
+        return {"why": next(counted, "the session stored no individual answers")}
     labels, answers, reference_answers = ours["reference"], ours["prediction"], baseline["prediction"]
     changed = np.flatnonzero(answers != reference_answers)
     rank = np.where(
