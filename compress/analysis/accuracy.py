@@ -35,6 +35,7 @@ NO_MCNEMAR = {
     "ndcg_at_10": "a query has an order of texts, which is not right or wrong",
     "labels": "the labels of an example are counted, not the example as right or wrong",
     "tp": "entities and words of an example are counted, not the example as right or wrong",
+    "letter_errors": "errors of a transcript are counted, not the transcript as right or wrong",
     "intersection_0": "pixels of a picture are counted, not the picture as right or wrong",
     "objects_0": "boxes of a picture are compared by rank over all pictures, not the picture as right or wrong",
     "em": "an answer can overlap with a reference in part",

@@ -39,6 +39,11 @@ def constant(outcomes: Outcomes, metric: str, settings: Mapping[str, Any]) -> Ou
     return max(constants, key=lambda answers: metrics.compute(metric, answers, settings))
 
 
+def _silence(errors: str, length: str) -> Callable[[Outcomes], Outcomes | None]:
+    """Return the function that returns the counts of a model that writes nothing: every word is missing."""
+    return lambda outcomes: {errors: outcomes[length], length: outcomes[length]}
+
+
 def few(outcomes: Outcomes, metric: str) -> tuple[int, str]:
     """Return the number of examples that the best constant answer gets wrong, and what these examples are."""
     if "em" in outcomes:
@@ -47,6 +52,8 @@ def few(outcomes: Outcomes, metric: str) -> tuple[int, str]:
     if metric in COPIED:
         triples = zip(*(outcomes[name] for name in ("copy_match_1", "copy_text_words", "reference_words")), strict=True)
         return sum(len(set(each)) > 1 for each in triples), "have another reference than their source"
+    if metric in ("wer", "cer"):
+        return sum(count > 0 for count in outcomes["words"]), "have words"
     if metric == "entity_f1":
         return sum(count > 0 for count in outcomes["gold"]), "have an entity"
     if metric == "token_accuracy":
@@ -182,6 +189,8 @@ COUNTED: Mapping[str, Callable[[Outcomes], Outcomes | None]] = {
     "f1_micro": _most_frequent_labels,
     "f1_macro": _all_labels,
     "average_precision": _equal_scores,
+    "wer": _silence("errors", "words"),
+    "cer": _silence("letter_errors", "letters"),
     "map": _no_box,
     "mean_iou": _commonest_pixel,
 }

@@ -157,6 +157,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     made = Point(
         batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,
+        audio_s=point.point.audio_s,
         phase="decode" if point.point.generate else point.point.phase,
         generated_tokens=point.point.per_batch,
         new_tokens=point.point.new_tokens,
@@ -215,6 +216,8 @@ def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None
 
 
 def _no_length(shape: Shape) -> str:
+    if shape.audio_s is not None:
+        return "sound has seconds"
     return "images have none" if shape.natural is None else "texts have their own lengths"
 
 
@@ -253,8 +256,11 @@ def failures(raw: Raw, name: str) -> Sequence[str]:
 
 def _shape(point: Shape) -> str:
     if point.phase is not None:
-        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop)
+        return phase.in_words(
+            point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop, point.audio_s
+        )
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
+    length += f" x {phase.seconds(point.audio_s)}" if point.audio_s else ""
     length += f", {WORDS[point.natural]}" if point.natural else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")
 

@@ -172,7 +172,7 @@ def _part(result: Result) -> tuple[Any, ...]:
     if point is None:
         return (against, metric_terms, None)
     energy = (point.energy_source, point.energy_boundary)
-    return (against, metric_terms, (point.batch_size, point.sequence_length, point.phase, *energy))
+    return (against, metric_terms, (point.batch_size, point.sequence_length, point.audio_s or 0, point.phase, *energy))
 
 
 def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequence[str], least: Grade) -> Table:

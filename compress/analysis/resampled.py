@@ -158,6 +158,9 @@ def _errors(columns: Columns) -> np.ndarray:
         return _of_ngrams(columns, "total", "match") + _of_ngrams(columns, "reference_words", "text_words")
     if "letters_1" in columns:
         return _of_ngrams(columns, "letters", "letter_match") + _of_ngrams(columns, "reference_letters", "letter_match")
+    if errors_of := next((name for name in ("errors", "letter_errors") if name in columns), None):
+        counted: np.ndarray = columns[errors_of]
+        return counted
     if "objects_0" in columns:
         return _missed(columns)
     if "intersection_0" in columns:  # a wrong pixel is in the unions of two classes

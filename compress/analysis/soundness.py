@@ -15,6 +15,7 @@ FLOORS = {
     "accuracy": "always answering the majority class",
     "entity_f1": "naming no entity",
     **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), "copying the source"),
+    **dict.fromkeys(("wer", "cer"), "writing nothing"),
     "map": "finding no object",
     "mean_iou": "always answering the most frequent class",
     "token_accuracy": "always answering the most frequent tag",

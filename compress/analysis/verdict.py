@@ -76,8 +76,8 @@ def same_point(one: Point, other: Point) -> bool:
 
 def shape(point: Point) -> tuple[object, ...]:
     """Return what identifies an operating point."""
-    lengths = point.sequence_length, point.generated_tokens, point.new_tokens, point.stop, own_lengths(point)
-    return point.batch_size, point.phase, *lengths
+    lengths = point.sequence_length, point.audio_s, point.generated_tokens, point.new_tokens, point.stop
+    return point.batch_size, point.phase, *lengths, own_lengths(point)
 
 
 def own_lengths(point: Point) -> str:
@@ -90,8 +90,11 @@ def point_name(point: Point) -> str:
     if point.natural is not None:
         return f"batch {point.batch_size}, {own_lengths(point)}"
     if point.phase is not None and (point.new_tokens is not None or point.phase == "prefill"):
-        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop)
+        return phase.in_words(
+            point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop, point.audio_s
+        )
     length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
+    length += "" if point.audio_s is None else f" x {phase.seconds(point.audio_s)}"
     generated = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
     return f"batch {point.batch_size}{length}{generated}"
 

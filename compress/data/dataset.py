@@ -104,6 +104,9 @@ class Dataset(Config):
     r"""Text between a context and its continuation, such as "\nAnswer: "."""
     image: str = "image"
     """Column of the image or its file name; `file_name` if the table has no such column."""
+    audio: str = Field(default="audio", exclude_if=_as_default("audio"))
+    """Column of the sound: a mapping of array and sampling_rate, a stored file, or its name; `file_name` if the table
+    has no such column."""
     csv: Csv | None = Field(default=None, exclude_if=_unset)
     """Format of csv, tsv, conll and iob2 files; detected if unset."""
 

@@ -65,7 +65,13 @@ class Grid:
         new_tokens = (headline.new_tokens or NEW_TOKENS) if phase == "decode" else None
         lengths = (headline.sequence_length,) if self.lengths is None else self.lengths
         points = tuple(
-            OperatingPoint(batch_size=batch_size, sequence_length=length, phase=phase, new_tokens=new_tokens)
+            OperatingPoint(
+                batch_size=batch_size,
+                sequence_length=length,
+                audio_s=headline.audio_s,
+                phase=phase,
+                new_tokens=new_tokens,
+            )
             for batch_size in self.batch_sizes
             for length in lengths
         )

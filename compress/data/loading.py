@@ -30,7 +30,8 @@ def load_processor(source: Source) -> Any:
     way_out = _way_out(source) or "save it beside the model with save_pretrained"
     with as_input_error(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
         processor = task_of(source.workload.task).load_processor(source.model, **options_of(source))
-    if not task_of(source.workload.task).reads_images:
+    declared = task_of(source.workload.task)
+    if not (declared.reads_images or declared.reads_sound):
         _check_inputs(source, processor)
     return processor
 

@@ -41,6 +41,7 @@ def resolve(workload: Workload) -> Source:
     if problems:
         raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same message
     model, model_revision, model_content = located["model"]
+    workload = _of_kind(workload, model, model_revision)
     data, data_revision, data_content = located["dataset"]
     dialects = {} if data_revision else _dialects(workload, Path(data))
     settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
@@ -64,6 +65,18 @@ def resolve(workload: Workload) -> Source:
             **_stated(workload, model_revision),
         },
     )
+
+
+def _of_kind(workload: Workload, model: str, commit: str | None) -> Workload:
+    """Return the workload, marked if its model writes token by token and others of its task do not."""
+    written_by = task_of(workload.task).written_by
+    if written_by is None:
+        return workload
+    from compress.data import hub
+
+    folder = Path(model) if commit is None else hub.with_side_files(model, commit)
+    config, _ = checkpoints.config_of(folder) if folder is not None else (None, [])
+    return workload.model_copy(update={"writes": bool(config and written_by(config))})
 
 
 def _derived(workload: Workload, located: tuple[str, str | None, str], data: tuple[str, str | None, str]) -> str:

@@ -12,6 +12,7 @@ from compress.records.phase import Phase
 FEWEST_TOKENS = 4
 MOST_TOKENS = 10_000_000
 MOST_EXAMPLES = 1_000_000
+MOST_AUDIO_S = 3600
 NEW_TOKENS = 16
 """Tokens generated at a point that does not state their number."""
 
@@ -24,6 +25,10 @@ class OperatingPoint(Config):
     sequence_length: Annotated[int, Field(ge=FEWEST_TOKENS, le=MOST_TOKENS)] | None = None
     """Tokens per example, also called context: those in the cache of a decode point; unset for images and natural
     points."""
+    audio_s: Annotated[int, Field(ge=1, le=MOST_AUDIO_S)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Speech: seconds of sound per example."""
     phase: Phase | None = None
     """Language models: prefill (the prompt, up to its first new token), decode (single tokens after a filled cache) or
     generate (both, as one request); unset: a forward pass over the text."""
@@ -56,12 +61,12 @@ class OperatingPoint(Config):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "OperatingPoint":
-        if self.natural is not None and (self.sequence_length, self.phase) != (None, None):
+        if self.natural is not None and (self.sequence_length, self.phase, self.audio_s) != (None,) * 3:
             raise ValueError(
                 f"natural {self.natural}: texts keep their own lengths, and nothing is generated; expected only "
                 "batch_size beside it"
             )
-        if self.phase is not None and self.sequence_length is None:
+        if self.phase is not None and self.sequence_length is None and self.audio_s is None:
             raise ValueError(f"phase {self.phase}: the context is missing; expected its number of tokens")
         if self.new_tokens is not None and not self.generates:
             raise ValueError(f"new_tokens {self.new_tokens}: expected phase decode or generate beside it")

@@ -1,4 +1,4 @@
-"""Pixels in the number type of a model's weights.
+"""Pixels and sound in the number type of a model's weights.
 
 Image processors return fp32. Patch embeddings convert their inputs; convolutions raise an error for a type that is not
 their weight's. The conversion is a hook, so it happens wherever the model runs, and follows later changes of its type.
@@ -15,10 +15,10 @@ HALF = (torch.float16, torch.bfloat16)
 def takes_any_precision(model: Any) -> Any:
     """Return the model, which from now on converts floating-point inputs to the type of its weights.
 
-    Only a model in half precision whose main input is pixels is changed.
+    Only a model in half precision whose main input is pixels or sound is changed.
     """
-    reads_pixels = getattr(model, "main_input_name", "input_ids") == "pixel_values"
-    if reads_pixels and _kind(model) in HALF and converted not in model._forward_pre_hooks.values():
+    is_float = getattr(model, "main_input_name", "input_ids") in ("pixel_values", "input_values", "input_features")
+    if is_float and _kind(model) in HALF and converted not in model._forward_pre_hooks.values():
         model.register_forward_pre_hook(converted, with_kwargs=True)
     return model
 

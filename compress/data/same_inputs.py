@@ -27,6 +27,8 @@ def _hashes(raw: "datasets.Dataset", names: Sequence[str]) -> list[int]:
     import datasets
 
     for name in names:
+        if isinstance(raw.features[name], datasets.Audio):
+            raw = raw.cast_column(name, datasets.Audio(decode=False))
         if isinstance(raw.features[name], datasets.Image):
             raw = raw.cast_column(name, datasets.Image(decode=False))
     rows = raw.select_columns(list(names))
@@ -34,6 +36,6 @@ def _hashes(raw: "datasets.Dataset", names: Sequence[str]) -> list[int]:
 
 
 def _content(value: Any) -> int:
-    """Return a hash of the bytes of a picture, or of the text of another value."""
+    """Return a hash of the bytes of a picture or of sound, or of the text of another value."""
     is_picture = isinstance(value, Mapping) and (value.get("bytes") or value.get("path"))
     return hash(images.stored_bytes(value) if is_picture else str(value))

@@ -16,7 +16,7 @@ from compress.data.point import MOST_TOKENS
 from compress.data.sentences.settings import Pooling
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
-from compress.data.tasks.view import Normalization
+from compress.data.tasks.view import Normalization, Normalizer
 from compress.records.fields import LARGE
 
 
@@ -35,8 +35,8 @@ class Subject(Config):
     metric: str = ""
     """accuracy, f1, matthews_correlation, perplexity, entity_f1, token_accuracy, spearman, pearson, mse, f1_micro,
     f1_macro, average_precision, mrr, ndcg_at_10, recall_at_10, recall_at_100, exact_match, bleu, chrf, rouge_1,
-    rouge_2, rouge_l, map, mean_iou, lm_eval:TASK of lm-evaluation-harness, or the path of a metric module; unset: the
-    task's own."""
+    rouge_2, rouge_l, wer, cer, map, mean_iou, lm_eval:TASK of lm-evaluation-harness, or the path of a metric module;
+    unset: the task's own."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
 
@@ -102,12 +102,20 @@ class Scored(Subject):
     """Sentence similarity: text before every text, such as "query: "; unset: the default prompt of the model.
     Translation, summarization: text before every source, such as "summarize: "; unset: none."""
     generation: Generation = Field(default=Generation(), exclude_if=lambda value: value == Generation())
-    """Translation, summarization: settings of the search for a text, in place of the model's own."""
+    """Translation, summarization, automatic speech recognition: settings of the search for a text, in place of the
+    model's own."""
     bleu_tokenizer: Literal["13a", "intl", "zh", "char", "none"] = Field(
         default="13a", exclude_if=lambda value: value == "13a"
     )
     """Translation, summarization: tokenizer of sacrebleu's BLEU; zh for Chinese, none for texts with spaces between all
     tokens."""
+    normalizer: Normalizer = Field(default="basic", exclude_if=lambda value: value == "basic")
+    """Automatic speech recognition: how transcript and reference are made comparable. basic: lower case, without
+    punctuation and text in brackets; english: also one form of numbers and contractions; none: as they are."""
+    language: Annotated[str, Field(min_length=2, max_length=40)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Automatic speech recognition: language of the speech, such as en; multilingual Whisper needs it."""
     query_prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
     document_prompt: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Retrieval: texts before queries, and before the texts that are searched; unset: those of the model."""

@@ -22,6 +22,8 @@ from compress.base.reading import irregular
 KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt", ".conll", ".iob2")
 PACKED = ".gz"
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+"""Suffixes of sound, which a table names."""
 SHARD = re.compile(
     r"(?P<stem>.+?)-(?P<index>\d{1,9})(?:-of-(?P<total>\d{1,9})(?:-[0-9a-f]{16})?)?",  # a hash: from older push_to_hub
     re.DOTALL,
@@ -215,7 +217,8 @@ def _inside(place: Path) -> SplitFiles | None:
     files = [path for path in listing(place) if not _is_bystander(path, place)]
     pictures = tuple(path for path in files if path.suffix.lower() in IMAGES)
     tables = tuple(path for path in files if kind(path))
-    others = [path for path in files if path not in {*pictures, *tables}]
+    sounds = {path for path in files if path.suffix.lower() in SOUNDS}
+    others = [path for path in files if path not in {*pictures, *tables, *(sounds if tables else ())}]
     if pictures:
         listings = tuple(path for path in tables if path.parent == place and kind(path) != ".txt")
         others += [path for path in tables if path not in listings]

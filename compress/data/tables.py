@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
 from compress.base.errors import some
+from compress.data.bad_rows import BadRows
 from compress.data.dataset import Dataset
-from compress.data.formats import conll, delimited, image_folders, json_rows, parquet
+from compress.data.formats import conll, delimited, image_folders, json_rows, parquet, sound_files
 from compress.data.formats.parquet import one_line
 from compress.data.formats.readers import read_files
 from compress.data.look_alike import look_alike
@@ -182,7 +183,13 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
     if not data_files.tables:
         return image_folders.by_class(data_files, spec)
     raw = read_files(list(data_files.tables), spec)
-    return image_folders.by_table(raw, data_files, path, spec) if task_of(source.workload.task).reads_images else raw
+    declared = task_of(source.workload.task)
+    if declared.reads_sound:
+        try:
+            return sound_files.undecoded(sound_files.by_table(raw, data_files, path, spec))
+        except BadRows as error:
+            raise BadRows(error.rows, _row_places(data_files.tables, spec)) from None
+    return image_folders.by_table(raw, data_files, path, spec) if declared.reads_images else raw
 
 
 def places(source: "Source", split: "Split") -> Callable[[int], str]:

@@ -41,6 +41,9 @@ class Workload(Scored):
     evaluated at them. A language model's are decode unless they state another phase."""
     for_training: bool = Field(default=False, exclude_if=lambda value: not value, json_schema_extra={"internal": True})
     """Whether the examples are those of training and calibration, which need no answers for some tasks."""
+    writes: bool = Field(default=False, exclude_if=lambda value: not value, json_schema_extra={"internal": True})
+    """Whether the model writes token by token, of a task with models that do and models that do not; set when the model
+    is found."""
     trust_remote_code: bool = False
     """Run the code that a hub model contains; set it only after reading that code."""
 
@@ -49,10 +52,15 @@ class Workload(Scored):
         task = task_of(self.task)
         own = (*((self.headline,) if self.headline else ()), *self.points)
         for point in (*own, *self.mapped):
-            if point.phase is not None and not task.generates:
+            if point.phase is not None and not (task.generates or task.writing_headline):
                 raise ValueError(
                     f"phase {point.phase}: only language models ({names_where('continues')}) have phases, and "
                     f"encoder-decoders ({names_where('encodes')})"
+                )
+            if point.audio_s is None if task.headline.audio_s else point.audio_s:
+                raise ValueError(
+                    f"audio_s {point.audio_s}: {names_where('reads_sound')} alone reads sound, and needs its seconds "
+                    "(audio_s) at every point"
                 )
             if point.natural is not None and not task.natural:
                 raise ValueError(
@@ -91,12 +99,17 @@ class Workload(Scored):
         return self.model_copy(update={"windows": "blocks", "stride": None, "for_training": True})
 
     @property
+    def generates(self) -> bool:
+        """Whether the model writes token by token, and its operating points have a phase."""
+        return task_of(self.task).generates or self.writes
+
+    @property
     def headline_point(self) -> OperatingPoint:
         """The headline point, or the task's default. A language model's is decode unless it states another phase."""
         task = task_of(self.task)
+        default = (self.writes and task.writing_headline) or task.headline
         if self.headline:
-            return self.headline.in_phase("decode") if task.generates else self.headline
-        default = task.headline
+            return self.headline.in_phase(default.phase or "decode") if self.generates else self.headline
         if default.sequence_length is None:
             return default
         longest = max(FEWEST_TOKENS, self.max_length - (default.new_tokens or 0))
@@ -105,12 +118,12 @@ class Workload(Scored):
     @property
     def further_points(self) -> tuple[OperatingPoint, ...]:
         """The further points. A language model's are prefill unless they state another phase."""
-        return tuple(p.in_phase("prefill") for p in self.points) if task_of(self.task).generates else self.points
+        return tuple(p.in_phase("prefill") for p in self.points) if self.generates else self.points
 
     @property
     def mapped_points(self) -> tuple[OperatingPoint, ...]:
         """The points of a map. A language model's are decode unless they state another phase."""
-        return tuple(p.in_phase("decode") for p in self.mapped) if task_of(self.task).generates else self.mapped
+        return tuple(p.in_phase("decode") for p in self.mapped) if self.generates else self.mapped
 
     @property
     def prefill_point(self) -> OperatingPoint | None:
@@ -118,7 +131,7 @@ class Workload(Scored):
 
         By default it reads the headline's context. None for other tasks.
         """
-        if not task_of(self.task).generates:
+        if not self.generates:
             return None
         headline = self.headline_point
         default = headline.model_copy(update={"phase": "prefill", "new_tokens": None})

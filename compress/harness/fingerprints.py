@@ -55,6 +55,7 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
         "longest_answer": True,
         "null_threshold": True,
         "bleu_tokenizer": True,
+        "normalizer": True,
         "dataset": {"path", "test", "test_examples"},
     }
     settings = source.workload.model_dump(mode="json", exclude=excluded)

@@ -87,7 +87,7 @@ def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Opti
             measured=planned.path in measured,
             again="" if planned.path in measured else why_again(planned, options),
             compressed=not options.rebuild and all(map(artifact_stands, (planned, *planned.further))),
-            exported=bool(graph_runtimes([planned.recipe], machine, planned.source.workload.task))
+            exported=bool(graph_runtimes([planned.recipe], machine, planned.source.workload))
             and is_exported(planned.recipe, planned.source, machine),
         )
         for planned in plans
@@ -195,9 +195,9 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
             yield Line.of(label, *stage(stage_of(recipe), key, size, limit, seeds))
     settings = partial(_settings, metered=_metered(machine))
     for session in _grouped(group, lambda work: settings(work).model_dump_json()):
-        task, unexported = first.workload.task, [each.recipe for each in session if not each.exported]
-        runtimes = graph_runtimes([each.recipe for each in session], machine, task)
-        for runtime in graph_runtimes(unexported, machine, task):
+        unexported = [each.recipe for each in session if not each.exported]
+        runtimes = graph_runtimes([each.recipe for each in session], machine, first.workload)
+        for runtime in graph_runtimes(unexported, machine, first.workload):
             label = f"references    the dense model under {runtime}"
             yield Line.of(label, *stage("references", runtime, first.size, limit=None))
         measured = settings(session[0])

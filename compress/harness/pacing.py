@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compress.base.reading import expanded
+from compress.data.workload import Workload
 from compress.harness.supported import supported_runtime
 from compress.measure.job import Job
 from compress.records import pace
@@ -54,9 +55,10 @@ def weight_bytes(model: str) -> int:
     return sum(file.stat().st_size for file in files) or GUESSED_BYTES
 
 
-def graph_runtimes(recipes: Sequence[Recipe], machine: Machine, task: str) -> list[str]:
+def graph_runtimes(recipes: Sequence[Recipe], machine: Machine, workload: Workload) -> list[str]:
     """Return the runtimes for which the dense model is exported beside these recipes."""
-    return sorted({supported_runtime(recipe, machine, task) for recipe in recipes} & set(map(str, GRAPH_RUNTIMES)))
+    found = {supported_runtime(recipe, machine, workload.task, workload.writes) for recipe in recipes}
+    return sorted(found & set(map(str, GRAPH_RUNTIMES)))
 
 
 @contextmanager

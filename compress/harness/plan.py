@@ -31,7 +31,7 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.harness.fingerprints import RESULT_CODE, environment, named_content, transform_inputs
 from compress.harness.names import checked_name, name_conflicts
-from compress.harness.supported import check_native, supported_runtime
+from compress.harness.supported import check_native, left_out, supported_runtime
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
@@ -114,11 +114,9 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     for recipe in fit:
         name = options.workload or recipe.workload
         try:
-            if name not in sources:
-                sources[name] = locate.resolve(workloads[name])
-                problems.extend(name_conflicts(options.out / sources[name].workload.name, sources[name]))
-                problems.extend(_mapped_problems(sources[name]))
-            source = sources[name]
+            source = sources.get(name) or sources.setdefault(name, _located(workloads[name], options, problems))
+            if left_out(recipe, machine, source, options.fitting):
+                continue
             metric = metrics.digest(source.workload.metric_source)
             _check_margin(recipe, source.workload.metric_name)
             if source.workload.metric_source not in metrics.NAMES:
@@ -160,6 +158,13 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
+
+
+def _located(workload: Workload, options: Options, problems: list[str]) -> Source:
+    """Return the source of a workload; errors of its name and its map are added to `problems`."""
+    source = locate.resolve(workload)
+    problems.extend([*name_conflicts(options.out / workload.name, source), *_mapped_problems(source)])
+    return source
 
 
 def _mapped_problems(source: Source) -> list[str]:

@@ -26,6 +26,7 @@ from compress.data.finite import check_weights, stored
 from compress.data.source import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import task_of, texts
+from compress.data.tasks.task import only_eager
 from compress.harness import prequantized
 from compress.spec.formats import GRAPH_RUNTIMES, GRAPHS
 from compress.spec.recipe import Recipe
@@ -265,7 +266,10 @@ def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
 
 
 def _export_problems(bundle: Any) -> list[str]:
-    """Return why the model after all steps cannot be exported for the runtime of its bundle."""
+    """Return why the runtime of the bundle does not execute the model after all steps, or it cannot be exported."""
+    only = only_eager(task_of(bundle.task), bundle.model.config)
+    if only and bundle.runtime not in ("auto", "eager"):
+        return [f"runtime {bundle.runtime}: does not execute {type(bundle.model).__name__}: {only}"]
     if bundle.runtime not in GRAPH_RUNTIMES:
         return []
     if bundle.runtime == "llama.cpp":

@@ -73,7 +73,8 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
 def is_exported(recipe: Recipe, source: Source, machine: Machine) -> bool:
     """Return whether the cache holds the graph of the dense model that the recipe is compared with."""
     half = any(isinstance(step, Cast) and step.dtype == "fp16" for step in recipe.steps)
-    dense = _dense(supported_runtime(recipe, machine, source.workload.task), half, recipe.padding == "fixed")
+    runtime = supported_runtime(recipe, machine, source.workload.task, source.workload.writes)
+    dense = _dense(runtime, half, recipe.padding == "fixed")
     return _is_complete(_cached(dense, source, machine))
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from importlib import util
 
 from compress.base.config import InputError
+from compress.base.console import say
 from compress.base.device import Device
 from compress.data.combination import combination_of
+from compress.data.source import Source
 from compress.data.tasks import task_of
 from compress.model.runtimes import providers
 from compress.records.result import Machine
@@ -14,17 +16,20 @@ from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
 
-def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
+def supported_runtime(recipe: Recipe, machine: Machine, task: str, writes: bool = False) -> str:
     """Return the runtime that a recipe has on this device for a model of this task; `auto` if its steps choose none.
+
+    `writes`: the model writes token by token, and others of its task do not.
 
     Raises InputError for combinations of format, runtime and device that do not exist.
     """
     device = machine.target
     capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
     declared = task_of(task)
-    only = declared.eager_only
+    only = declared.eager_only or (declared.eager_only_writing if writes else "")
+    models = f"models of {task}{'' if declared.eager_only else ' that write token by token'}"
     if only and recipe.runtime not in ("auto", "eager"):
-        raise InputError(f"{recipe.name} runtime: {recipe.runtime} does not execute models of {task}: {only}")
+        raise InputError(f"{recipe.name} runtime: {recipe.runtime} does not execute {models}: {only}")
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
     runtime: str = recipe.runtime
     for index, step in enumerate(recipe.steps):
@@ -36,9 +41,10 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
                     "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
                 )
             try:
-                row = combination_of(part, task, runtime, device.kind, least)
+                row = combination_of(part, task, "eager" if only else runtime, device.kind, least)
             except InputError as error:
-                why = f"; {task} has runtime eager alone: {only}" if only else ""
+                which = f"{task} has" if declared.eager_only else f"{models} have"
+                why = f"; {which} runtime eager alone: {only}" if only else ""
                 raise InputError(f"{recipe.name} steps.{index}: {problem}{why}" for problem in error.problems) from None
             runtime, backend = row.runtime, row.backend
             if runtime == "llama.cpp" and not (part.symmetric and part.group_size == 32 and part.scaling == "none"):
@@ -72,6 +78,22 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)
     return runtime
+
+
+def left_out(recipe: Recipe, machine: Machine, source: Source, fitting: bool) -> bool:
+    """Return whether a recipe does not run here with this kind of model, and print why.
+
+    Raises InputError if it does not, unless only the `fitting` recipes are to run.
+    """
+    try:
+        supported_runtime(recipe, machine, source.workload.task, source.workload.writes)
+    except InputError as error:
+        if not fitting:
+            raise
+        for problem in error.problems:
+            say(f"{recipe.name} is left out: {problem.removeprefix(f'{recipe.name}: ')}")
+        return True
+    return False
 
 
 def _check_static(recipe: Recipe, runtime: str, device: Device) -> None:

@@ -52,14 +52,18 @@ def shape(point: OperatingPoint) -> Shape:
         phase=point.phase,
         new_tokens=point.new_tokens,
         stop=point.stop,
+        audio_s=point.audio_s,
     )
 
 
 def in_words(point: OperatingPoint) -> str:
     """Return a point as text for progress."""
     if point.phase is not None:
-        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop)
+        return phase.in_words(
+            point.phase, point.batch_size, point.sequence_length, point.new_tokens, point.stop, point.audio_s
+        )
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
+    label += f" x {phase.seconds(point.audio_s)}" if point.audio_s else ""
     return label + (f", {WORDS[point.natural]}" if point.natural else "")
 
 

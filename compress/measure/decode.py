@@ -54,10 +54,11 @@ class Prefill:
     def __init__(self, model: Caching):
         self._model = model
 
-    def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor | None = None, **batch: torch.Tensor) -> torch.Tensor:
         """Return the ids [batch, 1] of the first new token after the prompt [batch, length]."""
-        self._model.reserve(input_ids.shape[1])
-        return self._model.prefill(input_ids)
+        prompt = prompt_of(batch) if input_ids is None else input_ids
+        self._model.reserve(prompt.shape[1])
+        return self._model.prefill(prompt)
 
 
 class Generation:
@@ -67,10 +68,11 @@ class Generation:
         self._model = model
         self._tokens = new_tokens
 
-    def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor | None = None, **batch: torch.Tensor) -> torch.Tensor:
         """Return the ids [batch, new_tokens] that follow the prompt [batch, length]."""
-        self._model.reserve(input_ids.shape[1] + self._tokens)
-        generated = [self._model.prefill(input_ids)]
+        prompt = prompt_of(batch) if input_ids is None else input_ids
+        self._model.reserve(prompt.shape[1] + self._tokens)
+        generated = [self._model.prefill(prompt)]
         while len(generated) < self._tokens:
             generated.append(self._model.step(generated[-1]))
         return torch.cat(generated, dim=1)
@@ -84,10 +86,11 @@ class Stopping:
         self._model = model
         self._most, self._ends = most, ends
 
-    def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor | None = None, **batch: torch.Tensor) -> torch.Tensor:
         """Return the ids [batch, new] that follow the prompt [batch, length]; texts that have ended run on."""
-        self._model.reserve(input_ids.shape[1] + self._most)
-        generated = [self._model.prefill(input_ids)]
+        prompt = prompt_of(batch) if input_ids is None else input_ids
+        self._model.reserve(prompt.shape[1] + self._most)
+        generated = [self._model.prefill(prompt)]
         done = torch.isin(generated[-1], self._ends)
         while len(generated) < self._most and not bool(done.all()):
             generated.append(self._model.step(generated[-1]))
@@ -105,6 +108,11 @@ class Stopping:
         return tuple(found)
 
 
+def prompt_of(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the prompt of a batch: token ids [batch, length], or the spectrograms of speech [batch, bins, frames]."""
+    return batch["input_ids"] if "input_ids" in batch else batch["input_features"]
+
+
 def called(model: Any, point: OperatingPoint, batch: Mapping[str, torch.Tensor], ends: Sequence[int] = ()) -> Any:
     """Return the callable that a window runs: the model itself, or its part in the point's phase.
 
@@ -116,7 +124,7 @@ def called(model: Any, point: OperatingPoint, batch: Mapping[str, torch.Tensor],
         return Prefill(caching(model))
     new_tokens = point.new_tokens or 1
     if point.stop:
-        return Stopping(caching(model), new_tokens, torch.tensor(ends, device=batch["input_ids"].device))
+        return Stopping(caching(model), new_tokens, torch.tensor(ends, device=prompt_of(batch).device))
     if point.phase == "generate":
         return Generation(caching(model), new_tokens)
-    return Decoding(caching(model), new_tokens, batch["input_ids"])
+    return Decoding(caching(model), new_tokens, prompt_of(batch))

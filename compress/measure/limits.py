@@ -17,7 +17,7 @@ from torch import nn
 
 from compress.data.point import OperatingPoint
 from compress.energy.peaks import Peaks
-from compress.measure.decode import Decoding, Prefill
+from compress.measure.decode import Decoding, Prefill, prompt_of
 from compress.measure.graph_work import gguf_read_bytes, gguf_work, onnx_work, openvino_work
 from compress.measure.job import failure
 from compress.measure.work import Work, work
@@ -63,10 +63,10 @@ def _limit(
         found = _arithmetic(_forward(model, point, batch, integer), peaks)
     if point.phase == "decode":
         passed = point.new_tokens or 1
-        return _reading(_read_bytes(model, point, batch["input_ids"], integer, [passed]) / passed, 1.0, peaks)
+        return _reading(_read_bytes(model, point, prompt_of(batch), integer, [passed]) / passed, 1.0, peaks)
     if point.phase == "generate" and (steps := sum(requests) / len(requests) - 1) > 0:
         after_first = [tokens - 1 for tokens in requests]
-        read = _read_bytes(model, point, batch["input_ids"], integer, after_first)
+        read = _read_bytes(model, point, prompt_of(batch), integer, after_first)
         found = _both(found, _reading(read / steps, steps, peaks))
     return found
 
@@ -95,19 +95,19 @@ def _reading(step_bytes: float, steps: float, peaks: Peaks) -> Limit:
 def _forward(model: Any, point: OperatingPoint, batch: Batch, integer: bool) -> Work:
     """Return the work of a whole batch, up to the first new token of a prompt."""
     if isinstance(model, StatefulModel):
-        ids = batch["input_ids"]
+        ids = prompt_of(batch)
         return openvino_work(model, model.prompt_feeds(ids), integer)
     if isinstance(model, OpenVinoModel):
         return openvino_work(model, model.feeds((), batch), integer)
     if isinstance(model, OnnxModel):
         return onnx_work(model, batch)
     if isinstance(model, LlamaCppModel):
-        return gguf_work(model.path, model.config, *batch["input_ids"].shape)
+        return gguf_work(model.path, model.config, *prompt_of(batch).shape)
     torch_model = _torch_model(model)
     if point.phase is None:
         return work(torch_model, lambda: model(**batch))
     prefill = Prefill(caching(model))
-    return work(torch_model, lambda: prefill(batch["input_ids"]))
+    return work(torch_model, lambda: prefill(**batch))
 
 
 def _read_bytes(

@@ -85,7 +85,7 @@ def matches(name: str, layers: Layers) -> bool:
     return matches_any(name, layers.include) and not matches_any(name, layers.exclude)
 
 
-HEAD_NAMES = {"qa_outputs": "classifier"}
+HEAD_NAMES = {"qa_outputs": "classifier", "proj_out": "lm_head"}
 """Name of a head -> the usual name of heads, whose patterns match it too: it is left out by default like them."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from compress.base.errors import InputError
+from compress.data.speech.whisper import PROMPT
 from compress.data.tasks.decoding import settings_of
 from compress.model.runtimes.graph import GraphModel
 from compress.model.wrapper import Wrapper
@@ -161,12 +162,16 @@ class EncodedCache(EagerCache):
     def __init__(self, model: Any):
         super().__init__(model)
         self._encoded: Any = None
+        self._first = 1
 
     def prefill(self, ids: torch.Tensor) -> torch.Tensor:
-        """Encode sources [batch, length], and return the likeliest first ids [batch, 1] of their targets."""
-        self._encoded = self._model.get_encoder()(input_ids=ids)
-        start = settings_of(self._model.config)["decoder_start_token_id"]
-        return super().prefill(torch.full((len(ids), 1), start, device=ids.device))
+        """Encode sources, token ids [batch, length] or spectrograms [batch, bins, frames], and return the likeliest
+        first ids [batch, 1] of their targets."""
+        encoder, settings = self._model.get_encoder(), settings_of(self._model.config)
+        self._encoded = encoder(ids.to(self._model.dtype)) if ids.is_floating_point() else encoder(input_ids=ids)
+        start = settings.get(PROMPT) or [settings["decoder_start_token_id"]]
+        self._first = len(start)
+        return super().prefill(torch.tensor([start] * len(ids), device=ids.device))
 
     def new_cache(self) -> Any:
         """Return an empty cache of sources and targets."""
@@ -186,7 +191,7 @@ class EncodedCache(EagerCache):
     def bytes_with(self, tokens: int, now: int) -> int:
         """Return the bytes of the cache with so many tokens of source and target, where it has `now` at present."""
         targets = _bytes_of(self._cache.self_attention_cache)
-        return self.cache_bytes + (tokens - now) * (targets // (self._steps + 1))
+        return self.cache_bytes + (tokens - now) * (targets // (self._steps + self._first))
 
 
 def _bytes_of(cache: Any) -> int:

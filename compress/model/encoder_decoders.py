@@ -55,6 +55,7 @@ WRITERS: dict[str, Architecture] = {
     "bart": _BART,
     "marian": _BART,
     "pegasus": _BART,
+    "whisper": _BART,
     "t5": _T5,
     "mt5": _T5,
 }

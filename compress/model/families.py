@@ -207,6 +207,23 @@ _BART = replace(
     ffn_width="encoder_ffn_dim",
     refused={"prune hidden": TWO_SIDES},
 )
+OF_SOUND = "it reads sound, not tokens; compare the logits of its frames alone"
+CONVOLUTION = "a convolution of positions reads the residual stream in groups of channels"
+_WAV2VEC2 = Architecture(
+    layers="encoder.layers",
+    depth="num_hidden_layers",
+    ffn_in=("feed_forward.intermediate_dense",),
+    ffn_out="feed_forward.output_dense",
+    ffn_width="intermediate_size",
+    attention="attention",
+    query="attention.q_proj",
+    key="attention.k_proj",
+    value="attention.v_proj",
+    output="attention.out_proj",
+    head_size="head_dim",
+    head_count="num_heads",
+    refused={"prune hidden": CONVOLUTION, **dict.fromkeys(("distill with hidden_weight", *RELATIONS), OF_SOUND)},
+)
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -284,6 +301,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "phi3": _PHI3,
     "opt": _OPT,
     "gpt_neox": _NEOX,
+    "wav2vec2": _WAV2VEC2,
+    "hubert": _WAV2VEC2,
     "mixtral": _EXPERTS,
     "qwen3_moe": _EXPERTS,
 }

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from compress.base.limits import Unit
 from compress.records.fields import FARTHEST, Count, Name, Positive, Quantity, Several
-from compress.records.rules import UNITS, Ordered, near
+from compress.records.rules import OF_ERRORS, UNITS, Ordered, near
 from compress.records.stats import Estimate
 
 MOST_EXAMPLES = 10_000_000
@@ -107,9 +107,9 @@ def _checked(accuracy: Accuracy) -> Accuracy:
         raise ValueError(f"{len(accuracy.seeds)} entries in seeds; expected none, or two and more of different seeds")
     if accuracy.seed_spread is not None and accuracy.seed_spread < 0:
         raise ValueError(f"seed_spread is {accuracy.seed_spread!r}; expected a standard deviation of at least 0")
-    relative = UNITS.get(accuracy.metric) == "percent"
-    if accuracy.metric in UNITS and accuracy.higher_is_better == relative:
-        raise ValueError(f"higher_is_better is {relative}; expected {not relative} for {accuracy.metric}")
+    of_errors = accuracy.metric in OF_ERRORS
+    if accuracy.metric in UNITS and accuracy.higher_is_better == of_errors:
+        raise ValueError(f"higher_is_better is {of_errors}; expected {not of_errors} for {accuracy.metric}")
     n = accuracy.estimate.n
     if accuracy.right is not None and (n > MOST_EXAMPLES or int(accuracy.right, 16) >> n):
         raise ValueError(f"n is {n} examples; expected {MOST_EXAMPLES} at most, and one for each bit of right")

@@ -16,7 +16,7 @@ LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum-quanto", "bitsandbytes", "torchao",
     "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf",
     "xllamacpp", "onnxruntime-genai", "numpy", "tokenizers", "safetensors",
-    "sentencepiece", "sacrebleu", "rouge-score", "pycocotools",
+    "sentencepiece", "sacrebleu", "rouge-score", "jiwer", "rapidfuzz", "soundfile", "scipy", "pycocotools",
 )  # fmt: skip
 
 

@@ -117,6 +117,8 @@ class Point:
     """Measurement boundary of the joules: a board, the CPU packages, a whole computer."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Field -> reason why it is None."""
+    audio_s: Annotated[Several | None, Field(exclude_if=is_none)] = None
+    """Seconds of sound in each example; None for other inputs."""
     generated_tokens: Several | None = None
     """Tokens that a batch generates per example: 1 at a decode point, all of a request; older results of schema 2 and
     before have decode points whose batches generate several."""
@@ -142,7 +144,21 @@ class Point:
         """Joules per generated token, otherwise per input token; tokens of padding are not counted."""
         e, own = self.energy_j, self.natural.texts.tokens_per_example if self.natural else None
         length = self.tokens_per_request or self.generated_tokens or self.sequence_length or own
-        return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
+        return scaled(e, length) if e and length else None
+
+    @property
+    def real_time_factor(self) -> Estimate | None:
+        """Seconds of computing per second of sound, of all examples of a batch; None for single tokens and others."""
+        if self.audio_s is None or self.phase == "decode":
+            return None
+        return scaled(self.latency_s, self.batch_size * self.audio_s)
+
+    @property
+    def energy_per_audio_s_j(self) -> Estimate | None:
+        """Joules per second of sound; None for single tokens, for other inputs, and without a meter."""
+        if self.audio_s is None or self.phase == "decode" or self.energy_j is None:
+            return None
+        return scaled(self.energy_j, self.audio_s)
 
     @property
     def limit_share(self) -> Estimate | None:
@@ -178,6 +194,11 @@ class Point:
     def ratio(self, reference: str) -> Ratio | None:
         """Return the ratio to the reference of this name."""
         return next((r for r in self.ratios if r.reference == reference), None)
+
+
+def scaled(estimate: Estimate, divisor: float) -> Estimate:
+    """Return an estimate divided by a positive number."""
+    return Estimate(estimate.value / divisor, estimate.low / divisor, estimate.high / divisor, estimate.n)
 
 
 def same_windows(point: Point, points: Iterable[Point]) -> Point | None:

@@ -32,10 +32,14 @@ UNITS: dict[str, Unit] = {
     "rouge_1": "points",
     "rouge_2": "points",
     "rouge_l": "points",
+    "wer": "points",
+    "cer": "points",
     "map": "points",
     "mean_iou": "points",
 }
 """Built-in metric -> unit of its differences."""
+OF_ERRORS = ("perplexity", "mse", "wer", "cer")
+"""Built-in metrics of which smaller values are better."""
 SCALES = {"bleu": 100.0, "chrf": 100.0}
 """Built-in metric -> the value that points are hundredths of, if it is not 1."""
 MOST_ROUNDS = 1000

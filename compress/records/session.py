@@ -112,6 +112,8 @@ class Shape:
     sequence_length: Several | None
     generate: Several | None = None
     """Older traces only: tokens that each batch generated after a filled cache."""
+    audio_s: Annotated[Several | None, Field(exclude_if=is_none)] = None
+    """Seconds of sound in each example of a batch; None for other inputs."""
     natural: Annotated[Order | None, Field(exclude_if=is_none)] = None
     """Order of the test split's own texts; their batches have `batch_size` examples of any length."""
     phase: Annotated[Phase | None, Field(exclude_if=is_none)] = None

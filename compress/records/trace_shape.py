@@ -40,6 +40,7 @@ OUTCOMES = (
     {"reciprocal_rank", "ndcg_at_10"},
     {"em", "f1"},
     {"match_1", "total_1", "text_words", "reference_words", "letters_1", "letter_match_1", "rouge_l"},
+    {"errors", "words", "letter_errors", "letters"},
     {"intersection_0", "union_0", "area_0"},
     {"objects_0", "box_0"},
 )
@@ -57,13 +58,16 @@ NEEDED = {
     "average_precision": (OUTCOMES[4] | {"score_0"},),
     "exact_match": (OUTCOMES[6],),
     **dict.fromkeys(("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"), (OUTCOMES[7],)),
-    "mean_iou": (OUTCOMES[8],),
-    "map": (OUTCOMES[9],),
+    **dict.fromkeys(("wer", "cer"), (OUTCOMES[8],)),
+    "mean_iou": (OUTCOMES[9],),
+    "map": (OUTCOMES[10],),
 }
 """Metric -> the sets of outcomes of which it needs one."""
 SHARES = ("em", "f1", "no_answer", "context_f1")
 """Outcomes from 0 to 1."""
 MOST_LABELS = 1_000_000
+COUNTS_OF_ERRORS = ("errors", "words", "letter_errors", "letters")
+"""Counts of a transcript: at least 0. Errors may exceed the words of the reference."""
 PARTS = (("tp", "predicted"), ("tp", "gold"), ("right", "words"))
 """Pairs of counts of an example, of which the first is at most the second."""
 
@@ -168,6 +172,8 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
             raise ValueError(f"{runner.name} has blocks without tokens")
         if "tp" in columns and not _are_counts(columns):
             raise ValueError(f"{runner.name} has counts below 0, or more hits than entities or words")
+        if OUTCOMES[8] <= set(columns) and min(min(columns[name], default=0) for name in COUNTS_OF_ERRORS) < 0:
+            raise ValueError(f"{runner.name} has counts of errors or words below 0")
         if not all(0 <= value <= 1 for name in OUTCOMES[5] for value in columns.get(name, ())):
             raise ValueError(f"{runner.name} has figures of rankings outside of 0 to 1")
         if "labels" in columns and not _are_sets(columns):

@@ -149,6 +149,9 @@ def _point(point: Point) -> Iterable[str]:
     if point.natural is not None:
         yield from _natural(point.natural)
     yield f"  throughput {_throughput(point)}"
+    if (factor := point.real_time_factor) is not None:
+        interval = f" ({factor.low:.3g} to {factor.high:.3g})" if factor.bounded else ""
+        yield f"  real-time factor {factor.value:.3g}{interval}: seconds of computing per second of sound"
     if point.lengths:
         low, high = min(point.lengths), max(point.lengths)
         yield (
@@ -183,7 +186,7 @@ def _repeated(point: Point, headline: Point) -> Iterable[str]:
 def _throughput(point: Point) -> str:
     """Return examples per second, and tokens per second of a language model."""
     per_second = point.throughput_per_s.value
-    if point.phase == "prefill":
+    if point.phase == "prefill" and point.audio_s is None:
         return f"{per_second * (point.sequence_length or 0):.1f} prompt tokens per second"
     tokens = point.tokens_per_request or point.generated_tokens
     tokens_text = f"{per_second * tokens:.1f} generated tokens per second" if tokens else ""
@@ -231,6 +234,12 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
         value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)
         kind = "generated token" if point.generated_tokens else "prompt token" if point.phase == "prefill" else "token"
         yield f"    {about}{value} mJ per {kind} {interval}, without padding"
+    if (second := point.energy_per_audio_s_j) is not None:
+        value, interval = (
+            text.digits(1e3 * second.value, count),
+            text.spread(1e3 * second.low, 1e3 * second.high, count),
+        )
+        yield f"    {about}{value} mJ per second of sound {interval}"
     if point.energy_gain is not None:
         yield f"    plus the board's gain error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
     if point.energy_idle_j is not None and point.energy_net_j is not None:

@@ -148,6 +148,7 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
     return {
         "batch_size": p.batch_size if p else None,
         "sequence_length_tokens": p.sequence_length if p else None,
+        "audio_s": p.audio_s if p else None,
         "natural": p.natural.order if p and p.natural else None,
         "tokens_per_example": p.natural.texts.tokens_per_example if p and p.natural else None,
         "phase": p.phase if p else None,

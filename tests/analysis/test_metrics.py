@@ -67,7 +67,7 @@ def test_a_hopeless_perplexity_is_infinite_and_not_an_error() -> None:
 
 
 def test_lower_is_better_for_perplexity_and_errors_only() -> None:
-    assert [name for name in metrics.NAMES if not metrics.higher_is_better(name)] == ["perplexity", "mse"]
+    assert [name for name in metrics.NAMES if not metrics.higher_is_better(name)] == ["perplexity", "mse", "wer", "cer"]
 
 
 def test_a_users_module_is_loaded_by_its_path(tmp_path: Path) -> None:

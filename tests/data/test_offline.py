@@ -18,6 +18,7 @@ from compress.data import loading, locate, offline
 from compress.data.offline import bert as offline_bert
 from compress.data.offline import llama as offline_llama
 from compress.data.offline import ner as offline_ner
+from compress.data.offline import search as offline_search
 from compress.data.offline import text as offline_text
 from compress.data.offline import vit as offline_vit
 from compress.data.offline.bindings import Function
@@ -40,6 +41,9 @@ TINY: dict[str, Any] = {
     ),
     "stdlib-ner": dataclasses.replace(
         offline_ner.SETTINGS, vocabulary=512, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3
+    ),
+    "stdlib-search": dataclasses.replace(
+        offline_search.SETTINGS, vocabulary=512, hidden=32, heads=2, intermediate=32, batch=4, steps=3
     ),
 }  # fmt: skip
 
@@ -341,7 +345,7 @@ def test_a_cache_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatch
 
 
 def test_an_unknown_offline_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match="there are digits-vit, stdlib-bert, stdlib-llama, stdlib-ner"):
+    with pytest.raises(InputError, match="there are digits-vit, stdlib-bert, stdlib-llama, stdlib-ner, stdlib-search"):
         offline.ensure("stdlib-gpt")
 
 

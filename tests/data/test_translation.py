@@ -290,7 +290,7 @@ def test_classes_belong_to_their_tasks() -> None:
     assert task_of_class("MarianMTModel", {"model_type": "marian", "is_encoder_decoder": True}) == "translation"
     assert task_of_class("BartForConditionalGeneration", {"model_type": "bart"}) == "summarization"
     assert task_of_class("PegasusForConditionalGeneration", {"model_type": "pegasus"}) == "summarization"
-    assert task_of_class("WhisperForConditionalGeneration", {"model_type": "whisper"}) is None
+    assert task_of_class("WhisperForConditionalGeneration", {"model_type": "whisper"}) == "automatic-speech-recognition"
     assert task_of_class("LlavaForConditionalGeneration", {"model_type": "llava"}) is None
 
 

@@ -58,7 +58,7 @@ def write_split(folder: Path, name: str, columns: dict[str, list[Any]]) -> None:
 
 
 def test_every_shipped_workload_is_valid_and_documented() -> None:
-    offline = {"stdlib-bert", "stdlib-ner", "digits-vit", "stdlib-llama"}
+    offline = {"stdlib-bert", "stdlib-ner", "stdlib-search", "digits-vit", "stdlib-llama"}
     assert offline | {"sst2-bert", "sst2-distilbert", "wikitext2-gpt2"} <= set(names())
     for name in names():
         loaded = Workload.load(name)
@@ -168,7 +168,7 @@ ROWS = {"text": ["a film", "the plot"], "label": [0, 1]}
         ({**ROWS, "label": ["fine", "awful"]}, "'fine' is neither a number nor a label of the model"),
         ({**ROWS, "label": ["fine", "awful"]}, "name the classes in the model's config.json (id2label and label2id)"),
         ({**ROWS, "label": [0.5, 1.0]}, "0.5 is neither a number"),
-        ({**ROWS, "label": [None, 1]}, "None is neither a number"),
+        ({**ROWS, "label": [None, 1]}, "null is neither a number"),
         ({**ROWS, "label": [0, 2]}, "label 2, but the model has 2 labels"),
         ({**ROWS, "label": [0, -1]}, "hidden labels"),
         ({**ROWS, "text": ["a film", None]}, "row 1 is null"),

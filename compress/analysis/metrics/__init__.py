@@ -13,6 +13,7 @@ the per-example outcomes that its features name:
     objects_0, box_0                      detection: objects of each class, numbers of `boxes` for what was found
     intersection_0, union_0, area_0       segmentation: pixels of each class
     rouge_1, rouge_2, rouge_l             the same: figures of each text
+    errors, words, letter_errors, letters transcripts: counts against their references
 
 Its module, or its class for the first two, may state
 

@@ -157,6 +157,12 @@ def _average_precision(relevant: np.ndarray, score: np.ndarray) -> float:
     return float((gained * hits[last] / (last + 1)).sum() / hits[-1])
 
 
+def error_rate(errors: np.ndarray, length: np.ndarray) -> float:
+    """Return the sum of errors over the sum of words or characters [n] of the references; nan without any."""
+    total = float(length.sum())
+    return float(errors.sum()) / total if total else math.nan
+
+
 def mean_iou(intersection: np.ndarray, union: np.ndarray) -> float:
     """Return the mean over classes of intersection over union, of pixels [n, classes] summed over pictures.
 
@@ -196,6 +202,8 @@ METRICS: dict[str, Metric] = {
     "rouge_1": Metric(mean, ("rouge_1",)),
     "rouge_2": Metric(mean, ("rouge_2",)),
     "rouge_l": Metric(mean, ("rouge_l",)),
+    "wer": Metric(error_rate, ("errors", "words"), higher_is_better=False),
+    "cer": Metric(error_rate, ("letter_errors", "letters"), higher_is_better=False),
     "map": Metric(coco_map, ("box_", "objects_"), quick=False),
     "mean_iou": Metric(mean_iou, ("intersection_", "union_"), quick=False),
 }

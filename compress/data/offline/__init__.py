@@ -4,6 +4,7 @@
     digits-vit     a ViT on scikit-learn's handwritten digits
     stdlib-llama   a Llama language model on the standard library's source
     stdlib-ner     a BERT that finds names in functions, and where each is bound
+    stdlib-search  a BERT sentence encoder that finds the second half of a function by its first
 
 Each is trained once from a seed and cached as a model folder and a data folder:
 
@@ -16,7 +17,9 @@ appears by one atomic rename. A lock makes a second process wait instead of trai
 import importlib
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ class Offline:
     module: str
     """Has SETTINGS, data_digest() and build(folder, settings); imports torch only inside build."""
     sources: tuple[str, ...]
+    """Without .py, relative to data/offline."""
+    tables: tuple[str, ...] = ("train", "test")
 
 
 COMMON = ("parts", "train")
@@ -44,6 +49,11 @@ OFFLINE: dict[str, Offline] = {
     "digits-vit": Offline("vit", ("vit", *COMMON)),
     "stdlib-llama": Offline("llama", ("llama", "text", *COMMON)),
     "stdlib-ner": Offline("ner", ("ner", "bindings", "scopes", "bert", "text", *COMMON)),
+    "stdlib-search": Offline(
+        "search",
+        ("search", "bindings", "scopes", "bert", "text", *COMMON, "../sentences/encoder", "../sentences/pooling"),
+        ("train", "test", "corpus", "qrels"),
+    ),
 }
 
 
@@ -66,12 +76,12 @@ def ensure(name: str, settings: Any = None) -> Path:
         module.build(folder, settings)
         pace.note(Past("workload", name, 1, time.monotonic() - start))
 
-    return made_once(target, f"offline:{name}", is_complete, build)
+    return made_once(target, f"offline:{name}", partial(is_complete, tables=OFFLINE[name].tables), build)
 
 
 def is_made(name: str) -> bool:
     """Return whether an offline workload is in the cache."""
-    return is_complete(cache_folder() / f"{name}-{fingerprint(name)}")
+    return is_complete(cache_folder() / f"{name}-{fingerprint(name)}", OFFLINE[name].tables)
 
 
 def fingerprint(name: str, settings: Any = None) -> str:
@@ -81,9 +91,9 @@ def fingerprint(name: str, settings: Any = None) -> str:
     return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), sources])
 
 
-def is_complete(folder: Path) -> bool:
-    """Return whether the folder holds a model and both splits."""
-    needed = ("model/config.json", "model/model.safetensors", "data/train.parquet", "data/test.parquet")
+def is_complete(folder: Path, tables: Sequence[str] = ("train", "test")) -> bool:
+    """Return whether the folder holds a model and its tables."""
+    needed = ("model/config.json", "model/model.safetensors", *(f"data/{table}.parquet" for table in tables))
     return all((folder / file).is_file() for file in needed)
 
 

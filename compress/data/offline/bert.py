@@ -81,7 +81,7 @@ def build(folder: Path, settings: Settings) -> None:
     train, test = split(files, tokenizer, settings)
     model = make_model(tokenizer, settings)
     fit(model, tokenizer, train, settings)
-    offline_parts.write(folder, model, tokenizer, table(train), table(test))
+    offline_parts.write(folder, model, tokenizer, train=table(train), test=table(test))
 
 
 def split(files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings) -> tuple[list[Example], list[Example]]:

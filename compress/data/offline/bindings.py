@@ -57,7 +57,7 @@ def functions(text: str) -> Iterator[Function]:
     names.visit(tree)
     found = names.kinds()
     kinds = [found.get(place) for place in words.places]
-    for node in _outermost(tree):
+    for node in outermost(tree):
         first, after = words.range(node)
         if node.decorator_list:
             first = words.range(node.decorator_list[0])[0]
@@ -81,12 +81,13 @@ def tags(words: Sequence[str], kinds: Sequence[str | None]) -> list[str]:
     return found
 
 
-def _outermost(node: ast.AST) -> Iterator[Definition]:
+def outermost(node: ast.AST) -> Iterator[Definition]:
+    """Yield the functions and methods below a node that lie in no other function."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Definition):
             yield child
         else:
-            yield from _outermost(child)
+            yield from outermost(child)
 
 
 class _Words:

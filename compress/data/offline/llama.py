@@ -45,7 +45,7 @@ def build(folder: Path, settings: Settings) -> None:
     tokenizer = make_tokenizer(train, settings)
     model = make_model(tokenizer, settings)
     fit(model, tokenizer, train, settings)
-    offline_parts.write(folder, model, tokenizer, table(train), table(test))
+    offline_parts.write(folder, model, tokenizer, train=table(train), test=table(test))
 
 
 def split(settings: Settings) -> tuple[list[str], list[str]]:

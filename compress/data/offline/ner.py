@@ -54,7 +54,7 @@ def build(folder: Path, settings: Settings) -> None:
     train, test = (of_length(part, tokenizer, settings.length) for part in (train, test))
     model = make_model(tokenizer, settings)
     fit(model, tokenizer, train, settings)
-    offline_parts.write(folder, model, tokenizer, table(train), table(test))
+    offline_parts.write(folder, model, tokenizer, train=table(train), test=table(test))
 
 
 def split(files: Iterator[tuple[str, bool]]) -> tuple[list[Function], list[Function]]:

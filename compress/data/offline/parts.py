@@ -78,9 +78,9 @@ def seeded(make: Callable[[], Any], seed: int) -> Any:
         return make()
 
 
-def write(folder: Path, model: Any, processor: Any, train: Any, test: Any) -> None:
-    """Write model/ and data/{train,test}.parquet into `folder`; train and test are datasets."""
+def write(folder: Path, model: Any, processor: Any, **tables: Any) -> None:
+    """Write model/ and data/NAME.parquet into `folder`; `tables` are datasets by their names."""
     model.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")
-    for name, split in (("train", train), ("test", test)):
-        split.to_parquet(folder / "data" / f"{name}.parquet")
+    for name, table in tables.items():
+        table.to_parquet(folder / "data" / f"{name}.parquet")

@@ -18,6 +18,7 @@ def train(
     seed: int,
     title: str,
     warmup: float = 0.1,
+    loss_of: Callable[[Any, dict[str, torch.Tensor]], torch.Tensor] = lambda model, inputs: model(**inputs).loss,
 ) -> float:
     """Train on `steps` batches, each from `batch(i)`; return the last loss. The caller's random state is restored."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -39,7 +40,7 @@ def train(
         model.train()
         for step in range(steps):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=computes_bf16(torch.device("cpu"))):
-                loss = model(**batch(step)).loss
+                loss = loss_of(model, batch(step))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -52,7 +52,7 @@ def build(folder: Path, settings: Settings) -> None:
     processor = make_processor(settings)
     model = make_model(settings)
     fit(model, processor, train, settings)
-    offline_parts.write(folder, model, processor, table(train), table(test))
+    offline_parts.write(folder, model, processor, train=table(train), test=table(test))
 
 
 Digits = list[tuple[Any, int]]

@@ -27,6 +27,7 @@ TASKS: dict[str, str] = {
     "image-segmentation": "compress.data.tasks.image_segmentation",
     "translation": "compress.data.tasks.translation",
     "summarization": "compress.data.tasks.summarization",
+    "automatic-speech-recognition": "compress.data.tasks.automatic_speech_recognition",
 }
 """Name -> module, whose `TASK` declares the task."""
 

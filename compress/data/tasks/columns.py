@@ -10,7 +10,7 @@ class Column:
     """A column that the task reads: a field of `Dataset`."""
 
     field: str
-    kind: Literal["text", "image", "label", "choices"]
+    kind: Literal["text", "image", "audio", "label", "choices"]
     names: tuple[str, ...]
     """Usual names of this column, most likely first."""
     optional: bool = False

@@ -179,7 +179,7 @@ def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tenso
     return causal_lm.losses(following, torch.cat([before, labels], dim=1))
 
 
-def writes(model: Any, inputs: Batch, processor: Any) -> dict[str, list[Any]]:
+def writes(model: Any, inputs: Batch, processor: Any, output: Any) -> dict[str, list[Any]]:
     """Return the text that a model generates for each row, and whether it came to an end."""
     found = decoding.generated(model, inputs)
     return {

@@ -70,6 +70,12 @@ def unstated(folder: Path) -> int | None:
     return None
 
 
+def only_eager(task: "Task", config: Any) -> str:
+    """Return why runtime eager alone executes a model of a task with this configuration; empty if others do."""
+    writes = task.written_by is not None and task.written_by(config.to_dict())
+    return task.eager_only or (task.eager_only_writing if writes else "")
+
+
 def unnamed(workload: WorkloadView) -> str:
     """Return an empty name: the task has one way of scoring."""
     return ""
@@ -194,9 +200,9 @@ class Task:
     """lines(folder): further lines of a workload file for the model in this folder."""
     longest: Callable[[Path], int | None] = unstated
     """longest(folder): the longest input in tokens that files beside the weights state."""
-    writes: Callable[[Any, Batch, Any], Mapping[str, list[Any]]] | None = None
-    """writes(model, inputs, processor): further outcomes of every row, of what the model generates for it; None for a
-    task that is judged by logits alone."""
+    writes: Callable[[Any, Batch, Any, Any], Mapping[str, list[Any]]] | None = None
+    """writes(model, inputs, processor, output): further outcomes of every row, of the text that the model writes for
+    it; None for a task that is judged by logits alone."""
     search: Search | None = None
     """How the test split is read from several tables; None for one table."""
     trains_on_rows: bool = False
@@ -215,6 +221,16 @@ class Task:
     """Whether models are encoder-decoders: a source is encoded once, and a target of another length decoded."""
     eager_only: str = ""
     """Why runtime eager alone executes models; empty if others do."""
+    eager_only_writing: str = ""
+    """The same for the models that write token by token, of a task with models that do and models that do not."""
+    written_by: Callable[[Mapping[str, Any]], bool] | None = None
+    """written_by(config): whether a model with these settings writes token by token, of a task with models that do and
+    models that do not; None for a task of one kind."""
+    writing_headline: OperatingPoint | None = None
+    """Default headline point of the models that write token by token, if the task has others too."""
+    alike: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]] | None = None
+    """alike(rows): the rows cut to one length, for a task whose judged batches hold rows of one length only, because
+    padding would change answers; None for a task that pads them."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     together: int = 32
@@ -233,6 +249,11 @@ class Task:
     """Whether an example has any number of labels, which may have a column each (`label_columns`)."""
     has_labels: bool = True
     """Whether the head has `num_labels` outputs, which a student must share with its teacher."""
+
+    @property
+    def reads_sound(self) -> bool:
+        """Whether a column holds sound."""
+        return any(column.kind == "audio" for column in self.columns)
 
     @property
     def continues(self) -> bool:

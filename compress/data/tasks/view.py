@@ -8,6 +8,7 @@ from compress.data.point import OperatingPoint
 from compress.data.sentences.settings import Stated
 
 Normalization = Literal["characters", "tokens", "none"]
+Normalizer = Literal["basic", "english", "none"]
 
 
 class WorkloadView(Stated, Protocol):
@@ -68,6 +69,14 @@ class WorkloadView(Stated, Protocol):
     @property
     def bleu_tokenizer(self) -> str:
         """Tokenizer of sacrebleu's BLEU."""
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """What makes transcripts comparable."""
+
+    @property
+    def language(self) -> str | None:
+        """Language of speech."""
 
     @property
     def null_threshold(self) -> float | None:

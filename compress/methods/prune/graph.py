@@ -19,6 +19,8 @@ from compress.methods.prune.importance import Part
 from compress.model.layers import keep_inputs, keep_outputs
 from compress.model.outputs import logits_of
 
+SAMPLES = 4000
+"""Samples of sound in a traced input: a quarter of a second."""
 Group = Any  # torch_pruning.Group: (dependency, indices) pairs
 
 
@@ -75,13 +77,19 @@ def trace(model: Any) -> Any:
 
 
 def example_inputs(model: Any) -> dict[str, Any]:
-    """Return one small synthetic input: tokens, or an image of the model's own resolution (224 if it has none)."""
+    """Return one small synthetic input: tokens, sound, or an image of the model's own resolution (224 if none)."""
     config, device = model.config, next(model.parameters()).device
     if model.main_input_name == "pixel_values":
         size = getattr(config, "image_size", 224)
         height, width = (size, size) if isinstance(size, int) else size
         return {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), height, width, device=device)}
+    if model.main_input_name == "input_values":
+        return {"input_values": torch.zeros(1, SAMPLES, device=device)}
     ids = torch.arange(8, device=device)[None] % config.vocab_size
+    if model.main_input_name == "input_features":
+        features = torch.zeros(1, config.num_mel_bins, 2 * config.max_source_positions, device=device)
+        whole = {"decoder_attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}  # as below
+        return {"input_features": features, "decoder_input_ids": ids, **whole, "use_cache": False}
     # without a cache, which would add concatenations to the graph that link no channels
     # a skeleton gets a 4-D mask: transformers reads the values of a 2-D one to see whether it masks anything
     mask = {"attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}

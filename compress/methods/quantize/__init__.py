@@ -16,6 +16,8 @@ from transformers.pytorch_utils import Conv1D
 from compress.base.config import InputError
 from compress.base.devices import capability, device_of
 from compress.data.combination import combination_of
+from compress.data.tasks import task_of
+from compress.data.tasks.task import only_eager
 from compress.methods.calibrate import drawn
 from compress.methods.capture import Inputs
 from compress.methods.layerwise import change_layers
@@ -141,6 +143,7 @@ def _resolved(
 def row_of(model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str) -> Row:
     """Return the combination that a step has on a model. Raises InputError for one that does not exist."""
     exports = _exports(model, config)
+    runtime = "eager" if only_eager(task_of(task), model.config) else runtime
     return combination_of(config, task, runtime, device_of(device).kind, capability(device), exports)
 
 

@@ -150,6 +150,7 @@ def check_batches(bundle: Bundle) -> list[dict[str, torch.Tensor]]:
     by_length = sorted(range(len(rows)), key=lengths.__getitem__)
     several = [by_length[i * (len(rows) - 1) // (len(PARTS) - 1)] for i in range(len(PARTS))]
     padded = [_cut(rows[i], share) for i, share in zip(several, PARTS, strict=True)]
+    padded = padded if task.alike is None else task.alike(padded)
     both = [task.collate(chosen, bundle.processor) for chosen in ([rows[by_length[-1]]], padded)]
     return [{name: value for name, value in batch.items() if name != "labels"} for batch in both]
 

@@ -41,7 +41,7 @@ EXPORT_TIMES = 5.4
 """Memory of an export, checked graph and quantized copy included, in fp32 weights: 6.3 GB for 0.29 billion."""
 OF_MODEL, WEIGHT = "model.", ".weight"
 """Beginning and end of a weight's name in a graph."""
-TOKENS = 11  # of a traced text; a length that real batches are unlikely to have
+TOKENS, SAMPLES = 11, 6007  # of a traced text, and of sound; lengths that real batches are unlikely to have
 
 
 class _Logits(nn.Module):
@@ -221,7 +221,7 @@ def layer_of(node: Any) -> str:
 
 
 def example_inputs(model: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return inputs like those of `batch`, on the model's device: 2 images, or 2 texts of a few tokens."""
+    """Return inputs like those of `batch`, on the model's device: 2 images, 2 waveforms, or 2 texts of few tokens."""
     device = next(model.parameters()).device
     limit = positions.limit(model) or 0
     length = min(TOKENS, limit) if limit > 0 else TOKENS
@@ -229,7 +229,9 @@ def example_inputs(model: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, t
     return {
         name: torch.zeros(2, *given.shape[1:], dtype=given.dtype, device=device)
         if given.dim() > 2
-        else torch.full((2, length), value.get(name, 0), dtype=given.dtype, device=device)
+        else torch.full(
+            (2, SAMPLES if given.is_floating_point() else length), value.get(name, 0), dtype=given.dtype, device=device
+        )
         for name, given in batch.items()
     }
 

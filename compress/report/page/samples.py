@@ -17,7 +17,7 @@ from compress.records import trace
 from compress.records.result import Result
 from compress.records.sample import OUTSIDE, PAUSE_NS
 from compress.report.page.answered import changed_answers
-from compress.report.page.scored import moved_ranks, moved_scores, moved_texts
+from compress.report.page.scored import moved_ranks, moved_scores, moved_texts, moved_transcripts
 from compress.report.page.tagged import Unit, changed_tags
 from compress.report.text import plain
 
@@ -158,6 +158,10 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
     if "match_1" in ours and "match_1" in baseline:
         metric = None if result.accuracy is None else result.accuracy.metric
         found = moved_texts(ours, baseline, metric, against, session.texts or {}, FLIPS)
+        return {**found, "texts": OLD if session.texts is None else None}
+    if "errors" in ours and "errors" in baseline:
+        metric = None if result.accuracy is None else result.accuracy.metric
+        found = moved_transcripts(ours, baseline, metric, against, session.texts or {}, FLIPS)
         return {**found, "texts": OLD if session.texts is None else None}
     if "nll" in ours and "nll" in baseline:
         return _blocks(ours, baseline)

@@ -51,6 +51,24 @@ def moved_texts(
     return {**found, "sentence": sentence, "words": ["farther", "nearer", "as far"]}
 
 
+def moved_transcripts(
+    ours: Columns, baseline: Columns, metric: str | None, against: str, texts: Texts, most: int
+) -> dict[str, Any]:
+    """Return the at most `most` transcripts whose errors changed most: those with more errors first.
+
+    They are errors of characters if the metric is `cer`, otherwise of words.
+    """
+    name, unit = ("letter_errors", "characters") if metric == "cer" else ("errors", "words")
+    found = _moved(np.zeros_like(baseline[name]), baseline[name], ours[name], texts, most)
+    other = int((ours["answer"] != baseline["answer"]).sum()) if "answer" in ours and "answer" in baseline else 0
+    more, fewer, _ = found["counts"]
+    sentence = (
+        f"Of {found['n']} transcripts, {other} are other ones than under {against}: {more} have more errors of {unit}, "
+        f"{fewer} fewer."
+    )
+    return {**found, "sentence": sentence, "words": ["more errors", "fewer errors", "as many"]}
+
+
 def _chrf(columns: Columns) -> np.ndarray:
     """Return the chrF of each text, from 0 to 1."""
     counts = [

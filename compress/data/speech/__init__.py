@@ -1,0 +1,1 @@
+"""Speech: the processor, the models and the texts of automatic speech recognition."""
