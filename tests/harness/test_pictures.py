@@ -17,6 +17,7 @@ from compress.methods import apply_step
 from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.model.outputs import logits_of
+from compress.model.runtimes.onnx import plain_attention
 from compress.records import files as result_files
 from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress
@@ -132,6 +133,17 @@ def logits_of_file(workload: Path) -> torch.Tensor:
 def test_an_exported_graph_gives_equal_logits(kind: str) -> None:
     """DETR and RT-DETR take a minute each to export; `test_larger_graphs_give_equal_logits` has them."""
     _check_graphs(kind)
+
+
+@pytest.mark.parametrize("kind", ["detr", "rt_detr"])
+def test_attention_is_restored_after_an_export_in_every_part(kind: str) -> None:
+    """The backbone has no fused attention, so the whole cannot be set to the model's at once."""
+    model = detector(kind)
+    parts = [part for part in model.modules() if hasattr(part, "config")]
+    before = [part.config._attn_implementation for part in parts]
+    with plain_attention(model):
+        assert {part.config._attn_implementation for part in parts} == {"eager"}
+    assert [part.config._attn_implementation for part in parts] == before and len(set(before)) == 2
 
 
 @pytest.mark.long

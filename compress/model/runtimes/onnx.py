@@ -242,15 +242,20 @@ def _bytes(model: nn.Module) -> int:
 
 @contextlib.contextmanager
 def plain_attention(model: Any) -> Iterator[None]:
-    """Put the model in eval mode with plain (eager) attention, and restore it at the end."""
-    before = model.config._attn_implementation
+    """Put the model in eval mode with plain (eager) attention, and restore it at the end.
+
+    Parts keep settings of their own: a detector's backbone has no other attention than this.
+    """
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}.values()  # the model's first
+    before = [(config, config._attn_implementation) for config in configs if hasattr(config, "_attn_implementation")]
     training = model.training
     model.eval()
     model.set_attn_implementation("eager")
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        for config, attention in before:
+            config._attn_implementation = attention
         model.train(training)
 
 
