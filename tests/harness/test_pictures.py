@@ -18,6 +18,7 @@ from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.model.outputs import logits_of
 from compress.model.runtimes.onnx import plain_attention
+from compress.model.runtimes.openvino import OpenVinoModel
 from compress.records import files as result_files
 from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize, Step
 from tests.helpers import QUICK, compress
@@ -155,11 +156,15 @@ def test_larger_graphs_give_equal_logits(kind: str) -> None:
 def _check_graphs(kind: str) -> None:
     bundle = bundle_of(kind)
     expected = logits(bundle.model)
-    for runtime, tolerance in (("onnxruntime", 1e-4), ("openvino", 5e-2)):
+    for runtime, usual in (("onnxruntime", 1e-4), ("openvino", 5e-2)):
         graph = graph_of(bundle, runtime)
         assert [each["name"] for each in graph.signature()["inputs"]] == ["pixel_values"]
         assert [each["name"] for each in graph.signature()["outputs"]] == ["logits"]
-        assert (logits(graph) - expected).abs().max() < tolerance * expected.abs().max()
+        tolerance = usual
+        if kind == "rt_detr" and runtime == "openvino":  # in bf16, it may choose other queries at equal scores
+            graph, tolerance = OpenVinoModel(graph.path, graph.config, exact=True), 1e-4
+        found = logits(graph)
+        assert (found - expected).abs().max() < tolerance * expected.abs().max()
 
 
 STEPS: dict[str, Step] = {
