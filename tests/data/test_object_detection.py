@@ -300,6 +300,18 @@ def test_categories_are_matched_by_name_and_lists_of_objects_are_read() -> None:
     assert prepared(other).with_format(None)[0]["classes"] == [1]
 
 
+def test_numbers_of_categories_that_are_probably_not_the_models_are_refused() -> None:
+    """COCO's 80 classes have numbers up to 90 in models; data numbers them from 0 to 79."""
+    model = detector()
+    rows = rows_of([[1, 1, 9, 9]], [0])
+    note = TASK.prepare(rows, detector_processor(), workload(), model.config).info.description
+    assert "numbers without names, read as ids of the model: most objects, 0, are red" in note
+    names = {0: "N/A", 1: "blue"}
+    model.config.id2label, model.config.label2id = names, {name: number for number, name in names.items()}
+    with pytest.raises(InputError, match=r"and 0 is N/A in the model's config.json"):
+        TASK.prepare(rows, detector_processor(), workload(), model.config)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P"])
 def test_pictures_of_any_mode_have_three_channels(mode: str) -> None:
     rows = rows_of([[1, 1, 9, 9]], [0], size=(40, 50)).to_dict()

@@ -6,6 +6,7 @@ A box may end beyond its picture's border, as some of COCO do. If many do, they 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ from compress.data.bad_rows import BadRows, refuse, shown
 from compress.data.dataset import Dataset
 from compress.data.tasks import labels
 from compress.data.tasks.boxes import Objects
+from compress.data.tasks.class_names import class_names
 from compress.data.tasks.labels import Unmapped
 
 if TYPE_CHECKING:
     import datasets
 
 BOX, CATEGORY, CROWD = "bbox", "category", "iscrowd"
+NO_CLASS = "N/A"
+"""Name of numbers that COCO gives to no class, in models trained on it."""
 BORDER = 1.0
 """Pixels beyond a border that rounding explains."""
 MOST_BEYOND = 0.05
@@ -55,14 +59,27 @@ def read(
         raise BadRows(
             (row, str(error)) for row, each in enumerate(rows) if error.label in _texts(each[CATEGORY], names)
         ) from None
+    unnamed = names is None and isinstance(flat[0], int) and spec.labels is None
+    notes.append(_read_as_ids(found.ids, class_names(config), column) if unnamed else found.note)
     ids = iter(found.ids)
     objects = [Objects([next(ids) for _ in each[CATEGORY]], each[BOX], each[CROWD]) for each in rows]
     empty = sum(not each.classes for each in objects)
-    notes += [
-        found.note,
-        f"{empty} of {len(objects)} pictures have no object: every box in them is false" * (empty > 0),
-    ]
+    notes.append(f"{empty} of {len(objects)} pictures have no object: every box in them is false" if empty else "")
     return objects, "; ".join(filter(None, notes))
+
+
+def _read_as_ids(ids: Sequence[int], names: Sequence[str], column: str) -> str:
+    """Return a note on numbers without names. Raises InputError if one is of no class: COCO's numbers leave gaps."""
+    if gaps := sorted({number for number in ids if names[number] == NO_CLASS}):
+        raise InputError(
+            f"label column {column!r}: its categories are numbers without names, and {gaps[0]} is {NO_CLASS} in the "
+            "model's config.json (id2label); expected its ids: write the names into the data, or set dataset.labels to "
+            "ids if the numbers are the model's"
+        )
+    number, _ = Counter(ids).most_common(1)[0]
+    return (
+        f"categories are numbers without names, read as ids of the model: most objects, {number}, are {names[number]}"
+    )
 
 
 def _columns(value: Any) -> dict[str, list[Any]] | None:
