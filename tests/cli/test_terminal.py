@@ -140,10 +140,10 @@ def test_enter_takes_what_was_found_and_the_file_loads(folder: Path) -> None:
 
 
 def test_a_wrong_answer_is_explained_and_asked_again_and_questions_do_not_reach_the_file(folder: Path) -> None:
-    answers = "nowhere/at/all\nmy-model\nmy-data\nobject-detection\ntext-classification\nheadlin\nheadline\n\n\n"
+    answers = "nowhere/at/all\nmy-model\nmy-data\ndepth-estimation\ntext-classification\nheadlin\nheadline\n\n\n"
     code, shown, out = init_dialogue(folder, answers, redirected=True)
     assert code == 0, shown
-    for told in ("nowhere/at/all: no such folder", "object-detection: unknown task", "headlin: no such column"):
+    for told in ("nowhere/at/all: no such folder", "depth-estimation: unknown task", "headlin: no such column"):
         assert told in shown
     assert out.startswith("# text-classification") and "text: headline" in out and "[" not in out
     code, shown, out = init_dialogue(folder, "headline\n\n\n", "--model", "my-model", "--data", "my-data",

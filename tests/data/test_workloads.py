@@ -400,7 +400,7 @@ def test_init_refuses_data_without_anything_to_judge_on(folder: Path) -> None:
     with pytest.raises(InputError, match="no test split"):
         template.init("m", str(folder / "data"), "text-classification")
     with pytest.raises(InputError, match="unknown task"):
-        template.init("m", str(folder / "data"), "object-detection")
+        template.init("m", str(folder / "data"), "depth-estimation")
 
 
 def test_split_names_never_match_longer_ones(tmp_path: Path) -> None:
