@@ -155,18 +155,25 @@ def bert(kind: str, labels: Sequence[str], tokenizer: Any, settings: BertSizes) 
     """Return an untrained BERT of a class of transformers, for these labels, with seeded weights."""
     import transformers
 
-    config = transformers.BertConfig(
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
+    config = configuration(tokenizer, settings, **names)
+    return seeded(lambda: getattr(transformers, kind)(config), settings.seed)
+
+
+def configuration(tokenizer: Any, settings: BertSizes, **more: Any) -> Any:
+    """Return the configuration of a BERT without dropout, of these sizes."""
+    from transformers import BertConfig
+
+    return BertConfig(
         **settings.architecture(),
         vocab_size=len(tokenizer),
         max_position_embeddings=settings.length,
         initializer_range=settings.spread,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        id2label=dict(enumerate(labels)),
-        label2id={name: index for index, name in enumerate(labels)},
         pad_token_id=tokenizer.pad_token_id,
+        **more,
     )
-    return seeded(lambda: getattr(transformers, kind)(config), settings.seed)
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[Example], settings: Settings) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.offline import parts as offline_parts
 from compress.data.offline import text as offline_text
-from compress.data.offline.bert import BertSizes, make_tokenizer
+from compress.data.offline.bert import BertSizes, configuration, make_tokenizer
 from compress.data.offline.bindings import outermost
 from compress.data.offline.parts import seeded
 from compress.data.sentences import settings as sentences
@@ -124,19 +124,9 @@ def cut(lines: Sequence[str], place: int | None = None) -> Pair:
 
 def make_model(tokenizer: Any, settings: Settings) -> Any:
     """Return an untrained BERT sentence encoder with seeded weights: mean pooling, vectors of length 1."""
-    from transformers import BertConfig
-
     from compress.data.sentences.encoder import SENTENCE_ENCODER
 
-    config = BertConfig(
-        **settings.architecture(),
-        vocab_size=len(tokenizer),
-        max_position_embeddings=settings.length,
-        initializer_range=settings.spread,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = configuration(tokenizer, settings)
     sentences.store(config, sentences.Settings(("mean",), normalize=True, max_length=settings.length))
     return seeded(lambda: SENTENCE_ENCODER.from_config(config), settings.seed)
 
