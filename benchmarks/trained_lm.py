@@ -115,7 +115,8 @@ def make(folder: Path, device: torch.device, seconds: float = SECONDS, sizes: Si
     model = offline_llama.make_model(tokenizer, sizes).to(device)
     loss = train(model, tokens_of(tokenizer, train_texts), sizes, seconds)
     (folder / "data").mkdir()
-    offline_parts.write(folder, model, tokenizer, *map(offline_llama.table, (train_texts[:2000], test_texts)))
+    tables = dict(zip(("train", "test"), map(offline_llama.table, (train_texts[:2000], test_texts)), strict=True))
+    offline_parts.write(folder, model, tokenizer, **tables)
     return loss
 
 
