@@ -18,10 +18,12 @@ from torch import nn
 from compress.data.point import OperatingPoint
 from compress.energy.peaks import Peaks
 from compress.measure.decode import Decoding, Prefill, prompt_of
+from compress.measure.genai_work import genai_work
 from compress.measure.graph_work import gguf_read_bytes, gguf_work, onnx_work, openvino_work
 from compress.measure.job import failure
 from compress.measure.work import Work, work
 from compress.model.caching import caching
+from compress.model.runtimes.genai import GenaiModel
 from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.llama_cpp import LlamaCppModel
 from compress.model.runtimes.openvino import OpenVinoModel
@@ -103,6 +105,8 @@ def _forward(model: Any, point: OperatingPoint, batch: Batch, integer: bool) -> 
         return onnx_work(model, batch)
     if isinstance(model, LlamaCppModel):
         return gguf_work(model.path, model.config, *prompt_of(batch).shape)
+    if isinstance(model, GenaiModel):
+        return genai_work(model.path, model.heads[1], *prompt_of(batch).shape)
     torch_model = _torch_model(model)
     if point.phase is None:
         return work(torch_model, lambda: model(**batch))
@@ -127,6 +131,9 @@ def _read_bytes(
         weights = openvino_work(model, model.prompt_feeds(prompt[:, :1]), integer).read_bytes
     elif isinstance(model, LlamaCppModel):
         weights = gguf_read_bytes(model.path, prompt.shape[0])
+    elif isinstance(model, GenaiModel):
+        decoding()
+        weights = genai_work(model.path, model.heads[1], prompt.shape[0], 1).read_bytes
     else:
         weights = work(_torch_model(model), decoding).read_bytes
     cached = list(accumulate((decoding.bytes_after(step) for step in range(1, max(requests) + 1)), initial=0))

@@ -119,11 +119,11 @@ class GenaiModel(GraphModel, Appending):
     @property
     def cache_bytes(self) -> int:
         """Bytes of the keys and values of the tokens that the cache holds, in fp32."""
-        heads, width = self._heads
+        heads, width = self.heads
         return int(2 * self.config.num_hidden_layers * heads * width * 4 * self._tokens * len(self._texts))
 
     @property
-    def _heads(self) -> tuple[int, int]:
+    def heads(self) -> tuple[int, int]:
         """Number and width of the heads of keys and values."""
         config = self.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -142,7 +142,7 @@ class GenaiModel(GraphModel, Appending):
 
     def _from_nothing(self, graph: OnnxModel, ids: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return all inputs of the graph for a text [1, length] without earlier tokens."""
-        heads, width = self._heads
+        heads, width = self.heads
         feeds = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         return {name: feeds.get(name, torch.zeros(1, heads, 0, width)) for name in graph.inputs}
 
