@@ -21,7 +21,7 @@ from compress.data.workload import Workload, find
 from compress.spec import measure
 from compress.spec.measure import PROFILES, Settings
 from compress.spec.recipe import Recipe
-from tests import forked, spoken, zero_shot
+from tests import forked, recordings, zero_shot
 from tests.asked import write_asked
 from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
@@ -165,9 +165,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     write_translated(place / "translated", trained_translator(steps=100))
     (place / "translated" / "model").rename(place / "my-translator")
     (place / "translated" / "data").rename(place / "my-translations")
-    spoken.write_spoken(place / "spoken", spoken.trained("whisper"), "whisper")
-    (place / "spoken" / "model").rename(place / "my-whisper")
-    (place / "spoken" / "data").rename(place / "my-recordings")
+    recordings.write_workload_folder(place / "speech", recordings.trained("whisper"), "whisper")
+    (place / "speech" / "model").rename(place / "my-whisper")
+    (place / "speech" / "data").rename(place / "my-recordings")
     made.llama().save_pretrained(place / "my-llm")
     made.tokenizer().save_pretrained(place / "my-llm")
     (place / "my-texts").mkdir()

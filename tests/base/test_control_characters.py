@@ -114,8 +114,8 @@ def test_a_model_of_an_evil_kind_is_refused_in_plain_characters_on_a_terminal(
         with pytest.raises(SystemExit, match="2"):
             cli.main()
         terminal.flush()
-        said = ""
+        printed = ""
         while select.select([ours], [], [], 1)[0]:  # a terminal may hand over what was written in several parts
-            said += os.read(ours, 100_000).decode()
+            printed += os.read(ours, 100_000).decode()
     os.close(ours)
-    assert "error: my model" in said and "\\x1b[31mred" in said and "\x1b[31mred" not in said, said
+    assert "error: my model" in printed and "\\x1b[31mred" in printed and "\x1b[31mred" not in printed, printed

@@ -19,7 +19,7 @@ from compress.data.tasks import task_of, task_of_class
 from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
 from compress.measure.latency import Pass
-from tests import spoken
+from tests import recordings
 from tests.helpers import assets
 from tests.task_runs import bundled, graph_of
 
@@ -29,28 +29,31 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def group() -> Any:
-    return spoken.trained("group")
+    return recordings.trained("group")
 
 
 @pytest.fixture(scope="module")
 def writer() -> Any:
-    return spoken.trained("whisper")
+    return recordings.trained("whisper")
 
 
-def table(kind: str, count: int = 12, rate: int = spoken.RATE) -> dict[str, list[Any]]:
-    rows = [spoken.row(said, written, rate) for said, written in spoken.texts(count, 2, wrong=0.2, kind=kind)]
+def table(kind: str, count: int = 12, rate: int = recordings.RATE) -> dict[str, list[Any]]:
+    rows = [
+        recordings.row(recorded, reference, rate)
+        for recorded, reference in recordings.texts(count, 2, wrong=0.2, kind=kind)
+    ]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def prepared(kind: str, model: Any, rows: dict[str, list[Any]]) -> Any:
-    return live.prepare(datasets.Dataset.from_dict(rows), TASK.name, spoken.processor(kind), model)
+    return live.prepare(datasets.Dataset.from_dict(rows), TASK.name, recordings.processor(kind), model)
 
 
 def alone(kind: str, model: Any, rows: dict[str, list[Any]]) -> list[str]:
     """Transcripts by transformers alone, one recording at a time."""
-    speech, found = spoken.processor(kind), []
+    speech, found = recordings.processor(kind), []
     for value in rows["audio"]:
-        given = speech.feature_extractor(value["array"], sampling_rate=spoken.RATE, return_tensors="pt")
+        given = speech.feature_extractor(value["array"], sampling_rate=recordings.RATE, return_tensors="pt")
         with torch.no_grad():
             if kind == "whisper":
                 ids = model.generate(input_features=given["input_features"])
@@ -63,10 +66,10 @@ def alone(kind: str, model: Any, rows: dict[str, list[Any]]) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["group", "layer", "whisper"])
 def test_error_rates_are_those_of_transformers_and_jiwer_alone(kind: str, group: Any, writer: Any) -> None:
-    model = {"group": group, "whisper": writer}.get(kind) or spoken.trained("layer", steps=40)
+    model = {"group": group, "whisper": writer}.get(kind) or recordings.trained("layer", steps=40)
     rows = table(kind, 20)
     written, references = alone(kind, model, rows), [text.lower() for text in rows["text"]]
-    found = evaluate(model, TASK, prepared(kind, model, rows), spoken.processor(kind), CPU, batch_size=8)
+    found = evaluate(model, TASK, prepared(kind, model, rows), recordings.processor(kind), CPU, batch_size=8)
     assert found.finite
     assert metrics.compute("wer", found.outcomes) == pytest.approx(jiwer.wer(references, written))
     assert metrics.compute("cer", found.outcomes) == pytest.approx(jiwer.cer(references, written))
@@ -76,7 +79,7 @@ def test_error_rates_are_those_of_transformers_and_jiwer_alone(kind: str, group:
 
 def test_padding_beside_a_longer_recording_changes_logits_of_group_norm_which_no_judged_batch_has(group: Any) -> None:
     rows = table("group", 20)
-    examples, speech = prepared("group", group, rows), spoken.processor("group")
+    examples, speech = prepared("group", group, rows), recordings.processor("group")
     lengths = TASK.lengths(examples)
     order = sorted(range(20), key=lengths.__getitem__)
     short, long = examples[order[0]], examples[order[-1]]
@@ -91,8 +94,8 @@ def test_padding_beside_a_longer_recording_changes_logits_of_group_norm_which_no
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_graphs_transcribe_as_the_model_does(runtime: str, group: Any) -> None:
     rows = table("group", 12)
-    graph = graph_of(bundled(group, TASK, rows, spoken.processor("group")), runtime)
-    examples, speech = prepared("group", group, rows), spoken.processor("group")
+    graph = graph_of(bundled(group, TASK, rows, recordings.processor("group")), runtime)
+    examples, speech = prepared("group", group, rows), recordings.processor("group")
     ours, theirs = (evaluate(model, TASK, examples, speech, CPU, 8).outcomes for model in (graph, group))
     assert ours == theirs
 
@@ -103,7 +106,7 @@ def test_losses_are_those_of_the_models_own(group: Any, writer: Any) -> None:
         length = min(len(value["array"]) for value in rows["audio"])
         for value in rows["audio"]:
             value["array"] = value["array"][:length]
-        batch = TASK.collate(list(prepared(kind, model, rows)), spoken.processor(kind))
+        batch = TASK.collate(list(prepared(kind, model, rows)), recordings.processor(kind))
         with torch.no_grad():
             logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
             sums, counts = TASK.losses(logits, batch["labels"])
@@ -122,18 +125,18 @@ def stated(**changes: Any) -> Workload:
 
 def test_whispers_prompt_and_timestamps_are_no_words(writer: Any, tmp_path: Path) -> None:
     writer.save_pretrained(tmp_path)
-    config = spoken.untrained("whisper").config
+    config = recordings.untrained("whisper").config
     whisper.configure(config, tmp_path, stated())
-    assert whisper.settings_of(config)[whisper.PROMPT] == [spoken.START, spoken.PLAIN]
-    written = [spoken.START, spoken.PLAIN, 1, 2, 12, spoken.END, 3]  # 12 is a timestamp
+    assert whisper.settings_of(config)[whisper.PROMPT] == [recordings.START, recordings.PLAIN]
+    written = [recordings.START, recordings.PLAIN, 1, 2, 12, recordings.END, 3]  # 12 is a timestamp
     assert whisper.text_ids(written, config) == [1, 2]
     with pytest.raises(InputError, match="lists no languages"):
-        whisper.configure(spoken.untrained("whisper").config, tmp_path, stated(language="en"))
+        whisper.configure(recordings.untrained("whisper").config, tmp_path, stated(language="en"))
 
 
 @pytest.fixture
 def multilingual(tmp_path: Path) -> Path:
-    model = spoken.untrained("whisper")
+    model = recordings.untrained("whisper")
     model.generation_config.lang_to_id = {"<|en|>": 2, "<|de|>": 3}
     model.generation_config.task_to_id = {"transcribe": 4}
     model.save_pretrained(tmp_path)
@@ -142,19 +145,19 @@ def multilingual(tmp_path: Path) -> Path:
 
 def test_a_multilingual_whisper_needs_a_language_and_gets_its_prompt(multilingual: Path) -> None:
     for language, expected in (("de", [9, 3, 4, 10]), ("<|en|>", [9, 2, 4, 10])):
-        config = spoken.untrained("whisper").config
+        config = recordings.untrained("whisper").config
         whisper.configure(config, multilingual, stated(language=language))
         assert whisper.settings_of(config)[whisper.PROMPT] == expected
         assert whisper.settings_of(config)["max_new_tokens"] == 24 - 4
     for language, reason in ((None, "the model knows 2 languages"), ("fr", "no such language")):
         with pytest.raises(InputError, match=reason):
-            whisper.configure(spoken.untrained("whisper").config, multilingual, stated(language=language))
+            whisper.configure(recordings.untrained("whisper").config, multilingual, stated(language=language))
 
 
 BAD: dict[str, tuple[Any, Any, str]] = {
     "no sound": (None, "a", "row 1: audio column 'audio' is null; expected a file of sound"),
     "empty sound": ({"array": [], "sampling_rate": 16_000}, "a", "row 1: the sound is empty"),
-    "no text": (spoken.row("a")["audio"], None, "row 1: the text is null; expected a transcript"),
+    "no text": (recordings.row("a")["audio"], None, "row 1: the text is null; expected a transcript"),
     "too long": (
         {"array": [0.0] * 16_001, "sampling_rate": 16_000},
         "a",
@@ -172,7 +175,7 @@ BAD: dict[str, tuple[Any, Any, str]] = {
 def test_rows_that_are_no_speech_are_named(kind: str, group: Any, writer: Any) -> None:
     value, text, expected = BAD[kind]
     name, model = ("whisper", writer) if kind == "too long" else ("group", group)
-    first = spoken.row("ab")
+    first = recordings.row("ab")
     rows = {"audio": [first["audio"], value], "text": ["ab", text]}
     with pytest.raises(InputError, match=expected):
         prepared(name, model, rows)
@@ -190,7 +193,7 @@ def test_other_rates_channels_and_silence_are_noted_and_read_right(group: Any) -
     assert "1 references have no words" in note
     wide = prepared("group", group, table("group", 6))
     texts = [
-        evaluate(group, TASK, each, spoken.processor("group"), CPU, 4).outcomes["answer"] for each in (found, wide)
+        evaluate(group, TASK, each, recordings.processor("group"), CPU, 4).outcomes["answer"] for each in (found, wide)
     ]
     assert texts[0] == texts[1], "8 kHz hold all tones, so the transcripts are the same"
 
@@ -198,7 +201,7 @@ def test_other_rates_channels_and_silence_are_noted_and_read_right(group: Any) -
 def test_points_are_recordings_of_exactly_their_seconds(group: Any, writer: Any) -> None:
     point = OperatingPoint(batch_size=3, audio_s=1)
     for kind, model, shape in (("group", group, (3, 16_000)), ("whisper", writer, (3, 16, 100))):
-        examples, speech = prepared(kind, model, table(kind, 5)), spoken.processor(kind)
+        examples, speech = prepared(kind, model, table(kind, 5)), recordings.processor(kind)
         made = Pass(TASK.fixed(examples, speech, point, 2, 0))
         assert [tuple(batch[speech.input_name].shape) for batch in made] == [shape] * 2
         assert not torch.equal(made[0][speech.input_name], made[1][speech.input_name])
@@ -210,7 +213,7 @@ def test_points_are_recordings_of_exactly_their_seconds(group: Any, writer: Any)
 def test_points_that_a_kind_of_model_does_not_have_are_refused(group: Any, writer: Any) -> None:
     def problems(kind: str, model: Any, **point: Any) -> list[str]:
         examples = prepared(kind, model, table(kind, 3))
-        return TASK.check(model, spoken.processor(kind), examples, stated(headline=point))
+        return TASK.check(model, recordings.processor(kind), examples, stated(headline=point))
 
     assert problems("group", group, batch_size=1, audio_s=2) == []
     (one,) = problems("group", group, batch_size=1, audio_s=2, phase="decode")
@@ -221,7 +224,7 @@ def test_points_that_a_kind_of_model_does_not_have_are_refused(group: Any, write
 
 def test_init_writes_the_points_of_each_kind(group: Any, writer: Any, tmp_path: Path) -> None:
     for kind, model in (("group", group), ("whisper", writer)):
-        path = spoken.write_spoken(tmp_path / kind, model, kind)
+        path = recordings.write_workload_folder(tmp_path / kind, model, kind)
         text = template.init(str(path.parent / "model"), str(path.parent / "data"), TASK.name)
         assert "audio: file_name" in text and "metric: wer" in text and "normalizer: basic" in text
         assert ("phase: generate" in text and "phase: decode" in text) is (kind == "whisper")
@@ -235,7 +238,7 @@ def test_classes_of_speech_are_of_this_task() -> None:
 
 
 def test_labels_take_the_case_of_the_vocabulary() -> None:
-    letters = spoken.tokenizer("group")
+    letters = recordings.tokenizer("group")
     found = batches.labels(["ab a"], letters, None, writes=False)
     assert found == [letters("AB A")["input_ids"]] and letters.unk_token_id not in found[0]
 

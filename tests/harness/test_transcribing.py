@@ -13,7 +13,7 @@ from compress.data.grid import Grid
 from compress.data.workload import Workload
 from compress.records import files as result_files
 from compress.records import trace
-from tests import spoken
+from tests import recordings
 from tests.helpers import QUICK, compress
 from tests.task_runs import read_by
 
@@ -23,12 +23,12 @@ TASK = "automatic-speech-recognition"
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return spoken.write_spoken(tmp_path_factory.mktemp("frames"), spoken.trained("group"), "group")
+    return recordings.write_workload_folder(tmp_path_factory.mktemp("frames"), recordings.trained("group"), "group")
 
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = spoken.write_spoken(tmp_path_factory.mktemp("writer"), spoken.trained("whisper"), "whisper")
+    path = recordings.write_workload_folder(tmp_path_factory.mktemp("writer"), recordings.trained("whisper"), "whisper")
     (path.parent / "int8.yaml").write_text(INT8)
     return path
 
@@ -59,7 +59,7 @@ def error_rate(workload: Path, recipe: str) -> float:
     written = []
     for row in rows:
         wave, _ = soundfile.read(folder / row["file_name"], dtype="float32")
-        given = speech.feature_extractor(wave, sampling_rate=spoken.RATE, return_tensors="pt")
+        given = speech.feature_extractor(wave, sampling_rate=recordings.RATE, return_tensors="pt")
         with torch.no_grad():
             if speech.input_name == "input_features":
                 ids = model.generate(**given)
@@ -160,7 +160,7 @@ def broken(workload: Path, name: str, **lines: Any) -> Path:
     """A workload whose test split has one row of this kind in its second line."""
     folder = workload.parent / name
     folder.mkdir()
-    soundfile.write(folder / "1.wav", spoken.wave("ab"), spoken.RATE)
+    soundfile.write(folder / "1.wav", recordings.wave("ab"), recordings.RATE)
     rows = [{"file_name": "1.wav", "text": "ab"}, {"file_name": "1.wav", "text": "ab", **lines}]
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = workload.with_name(f"{name}.yaml")

@@ -12,7 +12,7 @@ from compress.methods import apply_step
 from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize, Step
-from tests import spoken
+from tests import recordings
 from tests.task_runs import bundled
 
 TASK = task_of("automatic-speech-recognition")
@@ -20,9 +20,9 @@ KINDS = ("group", "whisper")
 
 
 def bundle(kind: str) -> Bundle:
-    rows = [spoken.row(said) for said, _ in spoken.texts(16, 7, kind=kind)]
+    rows = [recordings.row(recorded) for recorded, _ in recordings.texts(16, 7, kind=kind)]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return bundled(spoken.untrained(kind), TASK, columns, spoken.processor(kind))
+    return bundled(recordings.untrained(kind), TASK, columns, recordings.processor(kind))
 
 
 STEPS: dict[str, Step] = {

@@ -20,7 +20,7 @@ SECONDS = 1
 
 
 def texts(count: int, seed: int, wrong: float = 0.0, kind: str = "group") -> list[tuple[str, str]]:
-    """Made texts as (spoken, written): a share is written otherwise than it is spoken. Whisper's are one letter."""
+    """Return pairs of recorded text and reference, which differ in the share `wrong`; Whisper's have one letter."""
     draw = random.Random(seed)
 
     def text() -> str:
@@ -44,10 +44,10 @@ def wave(text: str, rate: int = RATE) -> "np.ndarray[Any, np.dtype[np.float32]]"
     return (np.concatenate(parts) + noise).astype(np.float32)
 
 
-def row(spoken: str, written: str | None = None, rate: int = RATE) -> dict[str, Any]:
+def row(recorded: str, reference: str | None = None, rate: int = RATE) -> dict[str, Any]:
     """A row of a live data set."""
-    sound = {"array": wave(spoken, rate), "sampling_rate": rate}
-    return {"audio": sound, "text": spoken if written is None else written}
+    sound = {"array": wave(recorded, rate), "sampling_rate": rate}
+    return {"audio": sound, "text": recorded if reference is None else reference}
 
 
 def tokenizer(kind: str) -> Any:
@@ -121,7 +121,7 @@ def untrained(kind: str = "group", layers: int = 2, width: int = 32) -> Any:
     model = transformers.Wav2Vec2ForCTC(config)
     time = torch.arange(FRAME) / RATE
     waves = [f(2 * torch.pi * (400 + 300 * n) * time) for n in range(-1, len(LETTERS)) for f in (torch.sin, torch.cos)]
-    with torch.no_grad():  # the first convolution hears the tones: training it would take minutes
+    with torch.no_grad():  # the first convolution detects the tones: training it would take minutes
         kernels = model.wav2vec2.feature_extractor.conv_layers[0].conv.weight  # [width, 1, FRAME]
         kernels[: 2 * len(waves), 0] = torch.stack([*waves, *(-each for each in waves)]) / 16
     return model.eval()
@@ -138,7 +138,7 @@ def trained(kind: str = "group", steps: int = 60) -> Any:
     model, speech = untrained(kind).train(), processor(kind)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
-        rows = [spoken for spoken, _ in texts(16, seed=1000 + step, kind=kind)]
+        rows = [recorded for recorded, _ in texts(16, seed=1000 + step, kind=kind)]
         if kind == "whisper":
             features = torch.from_numpy(np.stack([speech.features(wave(text)) for text in rows]))
             ids = [[PLAIN, *speech.tokenizer(text, add_special_tokens=False)["input_ids"], END] for text in rows]
@@ -166,7 +166,7 @@ def _frames_loss(model: Any, speech: Any, rows: Sequence[str]) -> Any:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
-def write_spoken(folder: Path, model: Any, kind: str, **changes: Any) -> Path:
+def write_workload_folder(folder: Path, model: Any, kind: str, **changes: Any) -> Path:
     """A folder with a model, wav files beside a table, and `my.yaml`; returns the path of the workload."""
     import json
 
@@ -180,9 +180,9 @@ def write_spoken(folder: Path, model: Any, kind: str, **changes: Any) -> Path:
         place = folder / "data" / split
         place.mkdir(parents=True)
         lines = []
-        for number, (spoken, written) in enumerate(texts(count, seed, wrong=0.1, kind=kind)):
-            soundfile.write(place / f"{number}.wav", wave(spoken), RATE)
-            lines.append(json.dumps({"file_name": f"{number}.wav", "text": written}))
+        for number, (recorded, reference) in enumerate(texts(count, seed, wrong=0.1, kind=kind)):
+            soundfile.write(place / f"{number}.wav", wave(recorded), RATE)
+            lines.append(json.dumps({"file_name": f"{number}.wav", "text": reference}))
         (place / "metadata.jsonl").write_text("\n".join(lines) + "\n")
     point = {"phase": "generate", "new_tokens": 4} if kind == "whisper" else {}
     plain: dict[str, Any] = {
