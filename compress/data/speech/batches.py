@@ -19,6 +19,7 @@ from compress.data.point import OperatingPoint
 from compress.data.speech import models, whisper
 from compress.data.speech.processor import of
 from compress.data.tasks import sequences
+from compress.data.tasks.blocks import padded
 from compress.data.tasks.task import IGNORED
 
 if TYPE_CHECKING:
@@ -67,23 +68,13 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
     targets = [list(example["labels"]) for example in examples]
     if name != FEATURES:
         blank = torch.full((len(targets), 1), BLANK - processor.tokenizer.pad_token_id)
-        return batch | {"labels": torch.cat([_padded(targets, IGNORED), blank], dim=1)}
+        return batch | {"labels": torch.cat([padded(targets, IGNORED)[0], blank], dim=1)}
     prompts = [list(example["prompt"]) for example in examples]
     pairs = list(zip(prompts, targets, strict=True))
     pad = pairs[0][1][-1]  # the end token: what follows it is read by no position that counts
-    before = _padded([[*prompt, *target[:-1]] for prompt, target in pairs], pad)
-    after = _padded([[IGNORED] * (len(prompt) - 1) + target for prompt, target in pairs], IGNORED)
+    before, _ = padded([[*prompt, *target[:-1]] for prompt, target in pairs], pad)
+    after, _ = padded([[IGNORED] * (len(prompt) - 1) + target for prompt, target in pairs], IGNORED)
     return batch | {"decoder_input_ids": before, "labels": after}
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> "torch.Tensor":
-    """Return rows with a value after their own [rows, longest]."""
-    import torch
-
-    ids = torch.full((len(rows), max(1, *map(len, rows))), value)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.as_tensor(list(row), dtype=torch.long)
-    return ids
 
 
 def alike(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
