@@ -92,6 +92,11 @@ def gemma3() -> Any:
     return made_models.random_model(transformers.Gemma3ForCausalLM, config)
 
 
+def of_genai(model: Any) -> Bundle:
+    """A bundle for onnxruntime-genai."""
+    return Bundle(model, tokenizer(), "causal-lm", torch.device("cpu"), runtime="onnxruntime-genai")
+
+
 def save(
     folder: Path, model: Any, words: Any, task: str = "causal-lm", dtype: str | None = None, **quantize: Any
 ) -> Path:

@@ -11,7 +11,6 @@ from compress.measure.genai_work import genai_work
 from compress.measure.limits import limit
 from compress.measure.work import work
 from compress.methods import apply_step
-from compress.model.bundle import Bundle
 from compress.records.limit import MEMORY
 from compress.spec.steps import Quantize
 from tests.export import made
@@ -24,10 +23,6 @@ BATCH = {"input_ids": IDS}
 PEAKS = Peaks(1, (Read(2**30, 1e10),), 1e10, {"float32": 1e12, "int8": 4e12}, {})
 
 
-def bundle(model: Any) -> Bundle:
-    return Bundle(model, made.tokenizer(), "causal-lm", torch.device("cpu"), runtime="onnxruntime-genai")
-
-
 def size(model: Any, exclude: str = "") -> int:
     """Bytes of a model's parameters."""
     return sum(p.numel() * 4 for name, p in model.named_parameters() if not exclude or exclude not in name)
@@ -36,7 +31,7 @@ def size(model: Any, exclude: str = "") -> int:
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
 def test_operations_are_those_of_torch_and_a_token_reads_all_weights_but_one_row_of_the_embedding(name: str) -> None:
     model = getattr(made, name)().eval()
-    found = checked_in_genai(bundle(model))
+    found = checked_in_genai(made.of_genai(model))
     counted = genai_work(found.path, found.heads[1], 1, 20)
     assert counted.unknown == ()
     expected = work(model, lambda: model(input_ids=IDS)).operations
@@ -51,9 +46,9 @@ def test_operations_are_those_of_torch_and_a_token_reads_all_weights_but_one_row
 def test_integers_are_read_with_their_scales_and_multiplied_in_eight_bits() -> None:
     model = made.llama().eval()
     linear = sum(module.weight.numel() for name, module in model.named_modules() if name.endswith("_proj"))
-    dense = checked_in_genai(bundle(model))
+    dense = checked_in_genai(made.of_genai(model))
     step = Quantize(bits=4, backend="torch", symmetric=True, group_size=32)
-    found = checked_in_genai(apply_step(bundle(made.llama().eval()), step))
+    found = checked_in_genai(apply_step(made.of_genai(made.llama().eval()), step))
     counted = genai_work(found.path, found.heads[1], 1, 20)
     assert counted.operations["int8"] == 2 * linear * 20
     saved = genai_work(dense.path, dense.heads[1], 1, 20).read_bytes - counted.read_bytes
@@ -61,7 +56,7 @@ def test_integers_are_read_with_their_scales_and_multiplied_in_eight_bits() -> N
 
 
 def test_prompts_and_tokens_have_a_limit() -> None:
-    found = checked_in_genai(bundle(made.llama().eval()))
+    found = checked_in_genai(made.of_genai(made.llama().eval()))
     prompt = limit(found, OperatingPoint(batch_size=1, sequence_length=20, phase="prefill"), BATCH, PEAKS, False)
     assert prompt is not None
     assert prompt.work == {"float32": genai_work(found.path, found.heads[1], 1, 20).operations["float32"]}
